@@ -1,0 +1,226 @@
+//! `ServeConfig`: everything the operator decided, resolved and validated, as one value.
+//!
+//! The launcher makes it from flags and environment, writes it to one JSON file in the run
+//! directory (mode 0600, without secrets) and hands it on: the router takes it by value, each shard
+//! reads the file. Nothing here knows about argv, and nothing here is changed after `validate`.
+
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+/// The whole configuration of one server.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ServeConfig {
+    /// What is served.
+    pub model: ModelConfig,
+    /// How the shards compute; read by the shards.
+    pub engine: EngineConfig,
+    /// How requests come in; read by the router.
+    pub router: RouterConfig,
+}
+
+/// The model and the way to run it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ModelConfig {
+    /// Alias, local directory, local GGUF file or hub id.
+    pub model_id: String,
+    /// Commit, branch or tag on the hub.
+    pub revision: Option<String>,
+    /// Which executor runs the model.
+    pub executor: ExecutorKind,
+    /// Type of weights and KV.
+    pub dtype: Dtype,
+    /// A `tokenizer_config.json` whose chat template replaces the model's own.
+    pub tokenizer_config_path: Option<PathBuf>,
+    /// Folder of the hub cache; `None` means the hub library's own default.
+    pub hub_cache: Option<PathBuf>,
+}
+
+/// Executor choice.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ExecutorKind {
+    /// The best one for the machine.
+    Auto,
+    /// PyTorch.
+    Torch,
+    /// The exact integer model of the tests: no weights, real tokenizer.
+    Oracle,
+}
+
+/// Numeric type choice.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Dtype {
+    /// float32 on a CPU, the checkpoint's type on a GPU.
+    Auto,
+    /// 32 bits.
+    Float32,
+    /// 16 bits, 8 of exponent.
+    Bfloat16,
+    /// 16 bits, 5 of exponent.
+    Float16,
+}
+
+/// The shard's share of the configuration. `None` means: the shard decides from model and machine.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct EngineConfig {
+    /// Mode-0700 folder of this server's sockets; rank r listens on `shard-{r}.sock`.
+    pub run_dir: PathBuf,
+    /// Ranks that run the model together.
+    pub num_shard: u32,
+    /// Address and port at which the ranks of one replica meet.
+    pub master_addr: String,
+    /// See `master_addr`.
+    pub master_port: u16,
+    /// Longest prompt, in tokens.
+    pub max_input_tokens: Option<u32>,
+    /// Longest prompt and answer together, in tokens.
+    pub max_total_tokens: Option<u32>,
+    /// Most sequences in one step.
+    pub max_batch_size: u32,
+    /// Most tokens one step computes: decode rows first, prefill chunks in what is left.
+    pub max_batch_prefill_tokens: u32,
+    /// Tokens of KV the page pool holds; goes before `kv_memory_bytes`.
+    pub max_batch_total_tokens: Option<u32>,
+    /// Bytes of the page pool; `None` means half of the memory that is available after loading.
+    pub kv_memory_bytes: Option<u64>,
+    /// Whether KV is kept for later requests.
+    pub prefix_caching: bool,
+    /// Tokens in a page, for executors that leave the choice (tests); `None` means the executor's.
+    pub page_tokens: Option<u32>,
+    /// Compute threads; `None` means the cores this process may use.
+    pub num_threads: Option<u32>,
+}
+
+/// The router's share of the configuration.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RouterConfig {
+    /// Address to listen on.
+    pub hostname: String,
+    /// Port to listen on; 0 takes a free one.
+    pub port: u16,
+    /// Where rank 0 answers gRPC: `unix:/path` or `http://host:port`.
+    pub shard_address: String,
+    /// Bearer key that all but the health routes need.
+    #[serde(skip)]
+    pub api_key: Option<Secret>,
+    /// Origins that browsers may call from; empty means any.
+    pub cors_allow_origin: Vec<String>,
+    /// Bounds on requests.
+    pub limits: Limits,
+    /// Bounds on connections.
+    pub http: HttpLimits,
+    /// Threads that tokenize.
+    pub validation_workers: usize,
+    /// How long a drain may take after SIGTERM, in seconds.
+    pub graceful_termination_timeout: u64,
+}
+
+/// Bounds on what a request may ask for and on how many are held at once.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Limits {
+    /// Requests in the server at once, waiting ones included; one more is refused with 429.
+    pub max_concurrent_requests: usize,
+    /// Prompt tokens that may wait in the queue; beyond it requests are refused with 429.
+    pub max_queued_tokens: usize,
+    /// Longest wait in the queue, in seconds.
+    pub max_queue_seconds: u64,
+    /// Answers drawn for one native request.
+    pub max_best_of: u32,
+    /// Stop strings of one request.
+    pub max_stop_sequences: usize,
+    /// Bytes of one stop string.
+    pub max_stop_bytes: usize,
+    /// Most likely tokens reported at each position.
+    pub max_top_n_tokens: u32,
+    /// Prompts of one completion request.
+    pub max_client_batch_size: usize,
+    /// Messages of one chat request.
+    pub max_messages: usize,
+    /// Longest life of a request, in seconds.
+    pub request_timeout: u64,
+}
+
+/// Bounds on connections and bodies.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct HttpLimits {
+    /// Body bytes; one more is refused with 413.
+    pub payload_limit: usize,
+    /// Body bytes of all requests being read together.
+    pub max_body_bytes_in_flight: usize,
+    /// Open connections.
+    pub max_connections: usize,
+    /// Bytes of the header section.
+    pub max_header_bytes: usize,
+    /// Header lines.
+    pub max_headers: usize,
+    /// Seconds for the whole header section.
+    pub header_timeout: u64,
+    /// Seconds for the whole body.
+    pub body_timeout: u64,
+    /// Seconds a client may leave a stream unread before it is cancelled.
+    pub write_stall_timeout: u64,
+}
+
+/// A text that no log shows.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Secret(String);
+
+impl Secret {
+    /// Wraps a text.
+    #[must_use]
+    pub fn new(text: String) -> Self {
+        Self(text)
+    }
+
+    /// The text itself.
+    #[must_use]
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+}
+
+impl std::fmt::Debug for Secret {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("[secret]")
+    }
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            max_concurrent_requests: 512,
+            max_queued_tokens: 4_000_000,
+            max_queue_seconds: 60,
+            max_best_of: 2,
+            max_stop_sequences: 4,
+            max_stop_bytes: 256,
+            max_top_n_tokens: 20,
+            max_client_batch_size: 4,
+            max_messages: 1024,
+            request_timeout: 1800,
+        }
+    }
+}
+
+impl Default for HttpLimits {
+    fn default() -> Self {
+        Self {
+            payload_limit: 4 * 1024 * 1024,
+            max_body_bytes_in_flight: 64 * 1024 * 1024,
+            max_connections: 10_000,
+            max_header_bytes: 32 * 1024,
+            max_headers: 100,
+            header_timeout: 10,
+            body_timeout: 30,
+            write_stall_timeout: 30,
+        }
+    }
+}

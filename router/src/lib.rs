@@ -1,0 +1,2 @@
+//! The HTTP router: validate → tokenize → queue → dispatch → stream.
+pub mod config;

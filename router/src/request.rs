@@ -1,0 +1,37 @@
+//! What a validated request is: the value that handlers hand to the queue.
+
+/// A request that broke no rule. Only validation makes one.
+#[derive(Debug, Clone)]
+pub struct ValidRequest {
+    /// Prompt token ids, at least one.
+    pub tokens: Vec<u32>,
+    /// Most tokens to generate, at least 1; prompt + answer fit the model's limit.
+    pub max_new_tokens: u32,
+    /// How tokens are drawn.
+    pub sampling: Sampling,
+    /// Ids that end the answer.
+    pub stop_token_ids: Vec<u32>,
+    /// Most likely tokens to report at each position.
+    pub top_n_tokens: u32,
+}
+
+/// Sampling parameters, with the meaning of `Sampling` in `engine.proto`.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Sampling {
+    /// 0 takes the most likely token.
+    pub temperature: f32,
+    /// 0 keeps all.
+    pub top_k: u32,
+    /// 1 keeps all.
+    pub top_p: f32,
+    /// 1 keeps all.
+    pub typical_p: f32,
+    /// 1 is off.
+    pub repetition_penalty: f32,
+    /// 0 is off.
+    pub frequency_penalty: f32,
+    /// 0 is off.
+    pub presence_penalty: f32,
+    /// Keys the generator.
+    pub seed: u64,
+}

@@ -1,0 +1,1 @@
+"""The model shard of the text generation server."""

@@ -1,0 +1,186 @@
+"""The Rust side of the shard: page pool, prefix cache, sampler.
+
+Arrays cross the border as buffers: any C-contiguous object of the stated item type is accepted
+(numpy arrays, array.array, memoryview, bytes of packed little-endian items), and a wrong length,
+type or alignment raises ValueError. Every class belongs to one thread at a time: calls from two
+threads at once raise RuntimeError. Out-of-range ids raise IndexError or ValueError, never crash.
+"""
+
+from collections.abc import Buffer
+from typing import final
+
+__version__: str
+
+def available_memory_bytes() -> int:
+    """Memory that a new allocation may use: the smaller of the kernel's estimate of available
+    memory and what is left of this process's cgroup limits (v1 and v2)."""
+
+@final
+class PagePool:
+    """All host KV pages, in one arena that is reserved at once and touched page by page.
+
+    Exports a writable buffer of `num_pages * page_bytes` bytes (zero copy: `memoryview(pool)`,
+    `torch.frombuffer(pool, ...)`). The memory lives as long as the pool or any view of it.
+    """
+
+    def __init__(self, num_pages: int, page_bytes: int) -> None:
+        """Raises ValueError for a size of 0, MemoryError when the arena cannot be reserved."""
+
+    @property
+    def num_pages(self) -> int: ...
+    @property
+    def page_bytes(self) -> int: ...
+    def __buffer__(self, flags: int, /) -> memoryview: ...
+
+@final
+class PageCounts:
+    """Pages by state; free + cached + referenced == total at any time."""
+
+    @property
+    def total(self) -> int: ...
+    @property
+    def free(self) -> int:
+        """In nobody's hands."""
+
+    @property
+    def cached(self) -> int:
+        """Held by the tree alone: can be evicted."""
+
+    @property
+    def referenced(self) -> int:
+        """Held by at least one open sequence."""
+
+@final
+class PageCache:
+    """The prefix cache: a radix tree from token paths to KV pages, and the page tables of the
+    sequences that run. Owns every page of the pool.
+
+    A sequence's life: `open` (longest cached prefix, locked) → `reserve` (pages for tokens about to
+    be computed) → `commit` (tokens whose KV a successful step has written enter the tree; then
+    others may share them) → … → `close`. Pages with uncommitted tokens never enter the tree.
+
+    A match may end inside a page. That page is shared and never written: the first `reserve`
+    replaces it in this sequence's table by a fresh page and reports the copy the executor must make
+    before the step computes.
+    """
+
+    def __init__(self, pool: PagePool, page_tokens: int, enabled: bool = True) -> None:
+        """With enabled=False nothing is ever matched or kept: every page is freed at close."""
+
+    @property
+    def page_tokens(self) -> int: ...
+    def open(self, tokens: Buffer, domains: Buffer, limit: int) -> int:
+        """Start a sequence. tokens: u32[n]. domains: u64[2 * k], pairs of (domain, length) whose
+        lengths add up to n. At most `limit` tokens are taken from the cache. Returns a handle, never
+        reused."""
+
+    def rematch(self, sequence: int) -> int:
+        """Look again for a longer cached prefix of the tokens given to `open`, for a sequence that has reserved
+        nothing since `open` or the last `rematch`. Returns the new cached length."""
+
+    def cached_tokens(self, sequence: int) -> int:
+        """Length of the prefix that `open` or the last `rematch` found, in tokens."""
+
+    def committed_tokens(self, sequence: int) -> int:
+        """Tokens of this sequence that are in the tree (with the cache off: that were committed)."""
+
+    def node(self, sequence: int) -> int:
+        """Identifies the tree position where the sequence's committed path ends: two sequences with
+        equal nodes have equal committed paths. Changes with commit and rematch."""
+
+    def reserve(self, sequence: int, length: int) -> list[tuple[int, int]] | None:
+        """Make the page table cover `length` tokens, evicting unreferenced cached pages (least
+        recently used leaf first, from its tail) when the free list is short. Returns the page copies
+        (source, destination) the executor must make before it writes, or None, with nothing changed,
+        when too few pages can be had."""
+
+    def commit(self, sequence: int, tokens: Buffer, domains: Buffer) -> None:
+        """Tell that the KV of the sequence's next len(tokens) tokens is written, and put them under the
+        sequence's path. tokens: u32[m], domains as in `open`. Raises ValueError when the reserved
+        pages do not cover them."""
+
+    def pages(self, sequence: int) -> memoryview:
+        """The page table, i32[ceil(reserved length / page_tokens)], as a copy."""
+
+    def num_pages(self, sequence: int) -> int: ...
+    def close(self, sequence: int) -> None:
+        """End the sequence: unlock its path, free the pages that are not in the tree."""
+
+    def counts(self) -> PageCounts: ...
+    def evictions(self) -> int:
+        """Pages evicted since the start."""
+
+    def clear(self) -> None:
+        """Drop everything that no open sequence holds."""
+
+    def check(self) -> None:
+        """Verify every invariant: page states add up, reference counts equal the holders found by
+        walking tree and sequences, no page is free and held, tree structure is sound. Raises
+        AssertionError naming the first violation. For tests: walks everything."""
+
+@final
+class SamplingParams:
+    """How a sequence's tokens are drawn; see `Sampling` in engine.proto for the meaning."""
+
+    def __init__(
+        self,
+        *,
+        temperature: float = 0.0,
+        top_k: int = 0,
+        top_p: float = 1.0,
+        typical_p: float = 1.0,
+        repetition_penalty: float = 1.0,
+        frequency_penalty: float = 0.0,
+        presence_penalty: float = 0.0,
+        seed: int = 0,
+        top_n: int = 0,
+    ) -> None:
+        """Raises ValueError naming field, value and range for values out of range or not finite."""
+    temperature: float
+    top_k: int
+    top_p: float
+    typical_p: float
+    repetition_penalty: float
+    frequency_penalty: float
+    presence_penalty: float
+    seed: int
+    top_n: int
+
+@final
+class Samples:
+    """What `Sampler.sample` drew, one entry a row; all as copies in native byte order."""
+
+    @property
+    def token_ids(self) -> memoryview:
+        """i32[rows]"""
+
+    @property
+    def logprobs(self) -> memoryview:
+        """f32[rows], natural log of the probability under the unmodified logits"""
+
+    @property
+    def top_starts(self) -> memoryview:
+        """i32[rows + 1]: the row's top tokens are top_ids[top_starts[r]:top_starts[r + 1]]"""
+
+    @property
+    def top_ids(self) -> memoryview: ...
+    @property
+    def top_logprobs(self) -> memoryview: ...
+
+@final
+class Sampler:
+    """Draws tokens from logits. The state of a slot is its parameters and the token counts that the
+    penalties need. A draw depends on the row's logits, the slot's state, the seed and the position,
+    and on nothing else: not on the other rows, their number or their order."""
+
+    def __init__(self, vocab_size: int, num_slots: int) -> None: ...
+    def open(self, slot: int, params: SamplingParams, prompt: Buffer, generated: Buffer) -> None:
+        """Start a slot anew. prompt, generated: u32 tokens the penalties count (ids >= vocab_size are a
+        ValueError)."""
+
+    def close(self, slot: int) -> None: ...
+    def sample(self, logits: Buffer, slots: Buffer, positions: Buffer) -> Samples:
+        """logits: f32[rows, vocab_size] (read only); slots: i32[rows], each open, none twice;
+        positions: i32[rows], the position in its sequence of the token to draw. Counts the drawn
+        tokens into the slots. A row without any finite logit raises ValueError, before any slot
+        changes. Releases the GIL."""

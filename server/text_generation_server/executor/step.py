@@ -1,0 +1,117 @@
+"""The contract between the engine and an executor: what one step computes and what comes back.
+
+A `StepPlan` is flat arrays, so that rank 0 can broadcast it unchanged and a native executor can
+take it without walking Python objects. The engine cannot tell executors apart.
+
+Letters: T tokens computed in the step, S sequences in it, R rows whose next token is drawn.
+"""
+
+from typing import Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from text_generation_server._native import PagePool, SamplingParams
+
+Int32Array = npt.NDArray[np.int32]
+Uint32Array = npt.NDArray[np.uint32]
+Uint64Array = npt.NDArray[np.uint64]
+Float32Array = npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True, slots=True)
+class SlotOpening:
+    """A sampler slot to start before the step draws from it."""
+
+    slot: int
+    params: SamplingParams
+    prompt: Uint32Array
+    """Tokens that repetition penalties count."""
+    generated: Uint32Array
+    """Answer tokens so far (not empty when a preempted or resumed sequence goes on)."""
+
+
+@dataclass(frozen=True, slots=True)
+class StepPlan:
+    """One step: first the page copies in order, then all sequences' tokens at once."""
+
+    copies: Int32Array
+    """[copies, 2] page ids (source, destination), to be made in order before anything is written."""
+    tokens: Uint32Array
+    """[T] token ids, sequence after sequence."""
+    domains: Uint64Array
+    """[T] cache domain of each token (only the oracle looks at it)."""
+    query_starts: Int32Array
+    """[S + 1] sequence s computes tokens[query_starts[s]:query_starts[s + 1]]."""
+    context_lengths: Int32Array
+    """[S] tokens of the sequence whose KV is in its pages already: the position of its first token."""
+    page_starts: Int32Array
+    """[S + 1] sequence s has the page table pages[page_starts[s]:page_starts[s + 1]]."""
+    pages: Int32Array
+    """Page ids; position p of a sequence lies in its page p // page_tokens, cell p % page_tokens."""
+    sample_rows: Int32Array
+    """[R] indices into tokens: the rows whose logits are wanted."""
+    sample_slots: Int32Array
+    """[R] sampler slot of each of those rows."""
+    slots_closed: Int32Array
+    """Slots to end, before the new ones start."""
+    slots_opened: tuple[SlotOpening, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class StepResult:
+    """The drawn tokens, row by row of `StepPlan.sample_rows`."""
+
+    token_ids: Int32Array
+    """[R]"""
+    logprobs: Float32Array
+    """[R] natural log of the probability under the unmodified logits."""
+    top_starts: Int32Array
+    """[R + 1] row r's most likely tokens are top_ids[top_starts[r]:top_starts[r + 1]]."""
+    top_ids: Int32Array
+    top_logprobs: Float32Array
+
+
+@dataclass(frozen=True, slots=True)
+class ExecutorFacts:
+    """What an executor is, fixed once its model is loaded."""
+
+    name: str
+    """"torch" or "oracle"."""
+    device: str
+    """"cpu" or "cuda"."""
+    dtype: str
+    """Type of weights and KV: "float32", "bfloat16", "float16" or "int"."""
+    fingerprint: str
+    """Changes with weights, tokenizer and numerics: equal text means exchangeable KV."""
+    vocab_size: int
+    context_length: int
+    """Most tokens of one sequence, prompt and answer together."""
+    page_tokens: int
+    page_bytes: int
+
+
+class Ticket(Protocol):
+    """A submitted step."""
+
+    def wait(self) -> StepResult:
+        """Block until the step is done. Raises what the step raised; its writes are then undefined."""
+        ...
+
+
+class Executor(Protocol):
+    """Runs steps on a device. Used by the engine thread alone."""
+
+    facts: ExecutorFacts
+
+    def bind(self, pool: PagePool, num_slots: int) -> None:
+        """Take the memory to compute in and the number of sampler slots; called once, before submit."""
+        ...
+
+    def submit(self, plan: StepPlan) -> Ticket:
+        """Start a step. At most one step is in flight."""
+        ...
+
+    def close(self) -> None:
+        """Give back devices, threads and ranks. Called once, after the last step."""
+        ...
