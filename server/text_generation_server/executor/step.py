@@ -53,9 +53,8 @@ class StepPlan:
     """[R] indices into tokens: the rows whose logits are wanted."""
     sample_slots: Int32Array
     """[R] sampler slot of each of those rows."""
-    slots_closed: Int32Array
-    """Slots to end, before the new ones start."""
     slots_opened: tuple[SlotOpening, ...] = ()
+    """Sampler slots to start anew before the step draws."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +88,8 @@ class ExecutorFacts:
     """Most tokens of one sequence, prompt and answer together."""
     page_tokens: int
     page_bytes: int
+    default_kv_tokens: int | None = None
+    """Size of the page pool when nobody asks for one; None: from the memory that is available."""
 
 
 class Ticket(Protocol):

@@ -1,0 +1,312 @@
+"""The step: schedule → execute → commit → emit.
+
+`Engine` is used by one thread. Every admitted request gets exactly one terminal event, from
+`admit` itself or from a later `step`.
+"""
+
+import logging
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+from text_generation_server._native import PageCache
+from text_generation_server.engine.plan import build_plan
+from text_generation_server.engine.request import (
+    Completion,
+    ErrorCode,
+    Failure,
+    Finished,
+    FinishReason,
+    Load,
+    Request,
+    StepEvents,
+    Token,
+)
+from text_generation_server.engine.scheduler import Chunk, Scheduler, SchedulerLimits
+from text_generation_server.engine.sequence import Phase, Sequence
+from text_generation_server.errors import EngineFailedError
+from text_generation_server.executor.step import Executor, StepResult
+
+logger = logging.getLogger(__name__)
+
+MAX_FAILED_STEPS = 3
+"""Steps without any result, one after the other, after which the executor counts as broken."""
+
+
+@dataclass(frozen=True, slots=True)
+class EngineLimits:
+    """Bounds on requests and steps, settled once model and memory are known."""
+
+    max_input_tokens: int
+    max_total_tokens: int
+    step: SchedulerLimits
+
+
+@dataclass(slots=True)
+class Totals:
+    """Counters since the start."""
+
+    steps: int = 0
+    prefill_tokens: int = 0
+    cached_tokens: int = 0
+    generated_tokens: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Drawn:
+    """The next token of a sequence."""
+
+    token_id: int
+    logprob: float
+    top: tuple[tuple[int, float], ...]
+
+
+class Engine:
+    """Owns the sequences, the scheduler and, through it, the page cache."""
+
+    def __init__(
+        self,
+        executor: Executor,
+        cache: PageCache,
+        limits: EngineLimits,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._executor = executor
+        self._cache = cache
+        self._limits = limits
+        self._clock = clock
+        self._scheduler = Scheduler(cache, limits.step)
+        self._sequences: dict[int, Sequence] = {}
+        self._totals = Totals()
+        self._failed_steps = 0
+        self._execute_seconds = 0.0
+        self._step_seconds = 0.0
+
+    @property
+    def has_work(self) -> bool:
+        """Whether a step would do anything."""
+        return bool(self._sequences)
+
+    def admit(self, request: Request) -> Failure | None:
+        """Take a request in, or say why not."""
+        failure = self._refusal(request)
+        if failure is None:
+            sequence = Sequence(request)
+            self._sequences[request.id] = sequence
+            self._scheduler.add(sequence)
+        return failure
+
+    def cancel(self, request_id: int, keep_tokens: int | None = None) -> None:
+        """End a request at the next step. Unknown and finished ids are ignored: the cancel may have
+        crossed the terminal event."""
+        sequence = self._sequences.get(request_id)
+        if sequence is not None:
+            sequence.cancelled = True
+            sequence.keep_tokens = keep_tokens
+
+    def cancel_all(self) -> None:
+        """End all requests now, without a word: nobody listens any more."""
+        for sequence in list(self._sequences.values()):
+            self._complete(sequence, FinishReason.CANCELLED)
+
+    def step(self) -> StepEvents:
+        """Run one step. Raises EngineFailedError when the executor is beyond use."""
+        started = self._clock()
+        finished = [self._end(sequence, started) for sequence in self._ending(started)]
+        chunks = self._scheduler.schedule()
+        results = self._execute(chunks) if chunks else {}
+        now = self._clock()
+        tokens: list[Token] = []
+        for chunk in chunks:
+            outcome = results[chunk.sequence.request.id]
+            if isinstance(outcome, Failure):
+                self._forget(chunk.sequence)
+                finished.append(outcome)
+                continue
+            self._commit(chunk, started)
+            if outcome is not None:
+                tokens.append(self._accept(chunk.sequence, outcome, now))
+                finished.extend(self._completed(chunk.sequence, outcome.token_id))
+        self._step_seconds = self._clock() - started
+        return StepEvents(tuple(tokens), tuple(finished))
+
+    def load(self) -> Load:
+        """The engine's state right now."""
+        counts, totals, scheduler = self._cache.counts(), self._totals, self._scheduler
+        return Load(
+            credit=scheduler.credit(),
+            waiting=scheduler.waiting,
+            prefilling=scheduler.running(Phase.PREFILLING),
+            decoding=scheduler.running(Phase.DECODING),
+            pages_free=counts.free,
+            pages_cached=counts.cached,
+            pages_referenced=counts.referenced,
+            steps=totals.steps,
+            prefill_tokens=totals.prefill_tokens,
+            cached_tokens=totals.cached_tokens,
+            generated_tokens=totals.generated_tokens,
+            evicted_pages=self._cache.evictions(),
+            preemptions=scheduler.preemptions,
+            execute_seconds=self._execute_seconds,
+            step_seconds=self._step_seconds,
+        )
+
+    # Admission
+
+    def _refusal(self, request: Request) -> Failure | None:
+        count, limits = len(request.tokens), self._limits
+        if request.id in self._sequences:
+            return _invalid(request, f"request id {request.id} is in use")
+        if not 0 < request.prompt_length <= count:
+            return _invalid(
+                request, f"prompt of {request.prompt_length} tokens in a request of {count} tokens"
+            )
+        if request.domains.length != count:
+            return _invalid(
+                request, f"domains cover {request.domains.length} tokens, the request has {count}"
+            )
+        vocab_size = self._executor.facts.vocab_size
+        if (largest := int(request.tokens.max())) >= vocab_size:
+            return _invalid(request, f"token id {largest} is not below the vocabulary of {vocab_size}")
+        if request.prompt_length > limits.max_input_tokens:
+            return _invalid(
+                request,
+                f"prompt has {request.prompt_length} tokens, limit is {limits.max_input_tokens}",
+            )
+        if request.max_new_tokens <= count - request.prompt_length:
+            return _invalid(
+                request,
+                f"max_new_tokens is {request.max_new_tokens}, the request already has"
+                f" {count - request.prompt_length} answer tokens",
+            )
+        if request.max_length > limits.max_total_tokens:
+            return _invalid(
+                request,
+                f"prompt of {request.prompt_length} + max_new_tokens of {request.max_new_tokens}"
+                f" exceed the limit of {limits.max_total_tokens} tokens",
+            )
+        return None
+
+    # Execution
+
+    def _execute(self, chunks: list[Chunk]) -> dict[int, Drawn | Failure | None]:
+        """What became of each chunk, by request id: a drawn token, None, or a failure.
+
+        When a step fails, each of its sequences is tried alone, so that a request on which the
+        executor fails takes no neighbour along. That is safe: nothing is committed yet, and a chunk
+        writes the same cells again.
+        """
+        started = self._clock()
+        try:
+            results: dict[int, Drawn | Failure | None] = dict(self._submit(chunks))
+        except Exception:
+            logger.exception("a step of %d sequences failed", len(chunks))
+            results = {chunk.sequence.request.id: self._execute_alone(chunk) for chunk in chunks}
+        self._execute_seconds = self._clock() - started
+        self._totals.steps += 1
+        self._watch(results)
+        return results
+
+    def _execute_alone(self, chunk: Chunk) -> Drawn | Failure | None:
+        try:
+            return next(drawn for _, drawn in self._submit([chunk]))
+        except Exception:
+            request_id = chunk.sequence.request.id
+            logger.exception("the step of request %d failed", request_id)
+            return Failure(
+                request_id, ErrorCode.ENGINE_FAILED, "the step that computed this request failed", True
+            )
+
+    def _submit(self, chunks: list[Chunk]) -> Iterable[tuple[int, Drawn | None]]:
+        plan = build_plan(chunks, self._cache)
+        result = self._executor.submit(plan).wait()
+        rows = iter(_rows(result))
+        drawn = []
+        for chunk in chunks:
+            chunk.sequence.slot_open |= chunk.draws
+            drawn.append((chunk.sequence.request.id, next(rows) if chunk.draws else None))
+        return drawn
+
+    def _watch(self, results: dict[int, Drawn | Failure | None]) -> None:
+        if not all(isinstance(result, Failure) for result in results.values()):
+            self._failed_steps = 0
+            return
+        self._failed_steps += 1
+        if self._failed_steps >= MAX_FAILED_STEPS:
+            raise EngineFailedError(f"{MAX_FAILED_STEPS} steps in a row gave no result")
+
+    # Commit and emit
+
+    def _commit(self, chunk: Chunk, started: float) -> None:
+        sequence = chunk.sequence
+        if sequence.first_scheduled is None:
+            sequence.first_scheduled = started
+            self._totals.cached_tokens += sequence.cached_tokens
+        sequence.computed += chunk.length
+        if sequence.phase is Phase.PREFILLING:
+            self._totals.prefill_tokens += chunk.length
+            self._scheduler.commit(sequence, sequence.computed)
+
+    def _accept(self, sequence: Sequence, drawn: Drawn, now: float) -> Token:
+        sequence.phase = Phase.DECODING
+        sequence.append(drawn.token_id)
+        if sequence.first_token is None:
+            sequence.first_token = now
+        sequence.last_token = now
+        self._totals.generated_tokens += 1
+        index = sequence.generated - 1
+        return Token(sequence.request.id, index, drawn.token_id, drawn.logprob, drawn.top)
+
+    def _completed(self, sequence: Sequence, token_id: int) -> list[Finished]:
+        if token_id in sequence.request.stop_token_ids:
+            return [self._complete(sequence, FinishReason.STOP_TOKEN)]
+        if sequence.length >= sequence.request.max_length:
+            return [self._complete(sequence, FinishReason.LENGTH)]
+        return []
+
+    def _ending(self, now: float) -> list[Sequence]:
+        """Sequences that were cancelled or ran out of time."""
+        return [
+            sequence
+            for sequence in self._sequences.values()
+            if sequence.cancelled
+            or (sequence.request.deadline is not None and sequence.request.deadline < now)
+        ]
+
+    def _end(self, sequence: Sequence, now: float) -> Finished:
+        if sequence.cancelled:
+            return self._complete(sequence, FinishReason.CANCELLED)
+        waited = now - sequence.request.arrival
+        self._forget(sequence)
+        return Failure(
+            sequence.request.id, ErrorCode.TIMEOUT, f"request ran out of time after {waited:.1f} s", False
+        )
+
+    def _complete(self, sequence: Sequence, reason: FinishReason) -> Completion:
+        kept = sequence.kept_length()
+        if sequence.handle is not None:
+            self._scheduler.commit(sequence, min(kept, sequence.computed))
+        self._forget(sequence)
+        request = sequence.request
+        generated = max(kept - request.prompt_length, 0)
+        return Completion(
+            request.id, reason, request.prompt_length, generated, sequence.receipt()
+        )
+
+    def _forget(self, sequence: Sequence) -> None:
+        self._scheduler.remove(sequence)
+        del self._sequences[sequence.request.id]
+
+
+def _invalid(request: Request, message: str) -> Failure:
+    return Failure(request.id, ErrorCode.INVALID, message, False)
+
+
+def _rows(result: StepResult) -> Iterable[Drawn]:
+    starts = result.top_starts
+    for row, (token_id, logprob) in enumerate(
+        zip(result.token_ids.tolist(), result.logprobs.tolist(), strict=True)
+    ):
+        top = slice(starts[row], starts[row + 1])
+        ids, logprobs = result.top_ids[top].tolist(), result.top_logprobs[top].tolist()
+        yield Drawn(token_id, logprob, tuple(zip(ids, logprobs, strict=True)))

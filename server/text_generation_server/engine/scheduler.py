@@ -1,0 +1,252 @@
+"""Decides what each step computes. Pure: knows pages and tokens, no tensors, no clock.
+
+Order within `schedule`, each with its side effects:
+  1. admit    waiting sequences in order, while a batch slot and pages for the whole prompt are free;
+              opens them in the page cache
+  2. decode   one token for every decoding sequence, the senior first
+  3. prefill  chunks in what is left of the token budget, short rests first
+
+Seniority is the order of arrival and survives preemption. When pages run out, the most junior
+running sequence gives its pages up (they stay in the cache while there is room) and goes back to
+the front of the waiting line; a sequence never preempts its senior. So the most senior sequence
+always advances, and because no request is admitted that could not run alone, all finish.
+"""
+
+from collections import deque
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from text_generation_server._native import PageCache
+from text_generation_server.engine.sequence import Phase, Sequence
+
+AGEING = 0.25
+"""Share of a full chunk by which a prompt's rest counts as shorter for each step it was passed over."""
+
+LOOKAHEAD = 4
+"""Requests the router may send ahead of a free place, so that a place is never empty for a round trip."""
+
+
+@dataclass(frozen=True, slots=True)
+class SchedulerLimits:
+    """Bounds of one step."""
+
+    max_batch_size: int
+    """Sequences."""
+    max_step_tokens: int
+    """Tokens."""
+
+
+@dataclass(frozen=True, slots=True)
+class Chunk:
+    """What one sequence computes in a step: `length` tokens from `sequence.computed` on."""
+
+    sequence: Sequence
+    length: int
+    draws: bool
+    """Whether it ends the sequence, so that the step draws the next token."""
+    copies: tuple[tuple[int, int], ...]
+    """Page copies (source, destination) to make first."""
+
+
+class Scheduler:
+    """Owner of the waiting line and of the running sequences."""
+
+    def __init__(self, cache: PageCache, limits: SchedulerLimits) -> None:
+        self._cache = cache
+        self._limits = limits
+        self._waiting: deque[Sequence] = deque()
+        self._running: list[Sequence] = []  # in order of seniority
+        self._free_slots = list(reversed(range(limits.max_batch_size)))
+        self._preempted = 0
+
+    @property
+    def waiting(self) -> int:
+        """Sequences that wait to start."""
+        return len(self._waiting)
+
+    @property
+    def preemptions(self) -> int:
+        """Preemptions since the start."""
+        return self._preempted
+
+    def running(self, phase: Phase) -> int:
+        """Sequences in a phase."""
+        return sum(sequence.phase is phase for sequence in self._running)
+
+    def credit(self) -> int:
+        """Requests the router may have here without a terminal event."""
+        places = len(self._running) if self._waiting else self._limits.max_batch_size
+        return places + LOOKAHEAD
+
+    def add(self, sequence: Sequence) -> None:
+        """Put a new sequence at the end of the waiting line."""
+        self._waiting.append(sequence)
+
+    def remove(self, sequence: Sequence) -> None:
+        """Forget a sequence and free what it holds. Tokens not committed by now are not kept."""
+        if sequence.phase is Phase.WAITING:
+            self._waiting.remove(sequence)
+        else:
+            self._running.remove(sequence)
+            self._release(sequence)
+        sequence.phase = Phase.FINISHED
+
+    def schedule(self) -> list[Chunk]:
+        """Choose the chunks of the next step and reserve their pages."""
+        self._admit()
+        chunks: dict[Sequence, Chunk] = {}
+        for sequence in [s for s in self._running if s.phase is Phase.DECODING]:
+            if sequence.phase is Phase.DECODING:  # not preempted by a senior meanwhile
+                self._place(sequence, 1, chunks)
+        budget = max(self._limits.max_step_tokens - len(chunks), 1)
+        for sequence in self._prefill_order():
+            length = min(sequence.remaining, budget)
+            sequence.steps_passed_over += 1
+            if length and sequence.phase is Phase.PREFILLING:
+                budget -= self._place(sequence, length, chunks)
+        return list(chunks.values())
+
+    # Admission
+
+    def _admit(self) -> None:
+        while self._waiting and len(self._running) < self._limits.max_batch_size:
+            sequence = self._waiting[0]
+            self._open(sequence)
+            if self._running and not self._fits(sequence):
+                self._close(sequence)
+                return
+            self._waiting.popleft()
+            self._start(sequence)
+
+    def _start(self, sequence: Sequence) -> None:
+        sequence.phase = Phase.PREFILLING
+        sequence.slot = self._free_slots.pop()
+        sequence.slot_open = False
+        sequence.steps_passed_over = 0
+        self._follow(sequence)
+        self._running.append(sequence)
+
+    def _open(self, sequence: Sequence) -> None:
+        tokens = sequence.tokens(0, sequence.length)
+        pairs = sequence.request.domains.pairs(0, sequence.length)
+        # The last token is always computed: its logits give the next one.
+        sequence.handle = self._cache.open(tokens, pairs, sequence.length - 1)
+        self._take_match(sequence, self._cache.cached_tokens(sequence.handle))
+
+    @staticmethod
+    def _take_match(sequence: Sequence, cached: int) -> None:
+        sequence.computed = cached
+        if sequence.first_scheduled is None:
+            sequence.cached_tokens = cached
+
+    def _fits(self, sequence: Sequence) -> bool:
+        """Whether the rest of its prompt finds pages beside those promised to running ones, with one
+        page of growth left for each of these."""
+        counts = self._cache.counts()
+        promised = sum(self._pages_wanted(s) for s in self._running) + len(self._running)
+        return self._pages_wanted(sequence) + promised <= counts.free + counts.cached
+
+    def _pages_wanted(self, sequence: Sequence) -> int:
+        assert sequence.handle is not None
+        page_tokens = self._cache.page_tokens
+        pages = -(-sequence.length // page_tokens) - self._cache.num_pages(sequence.handle)
+        ends_inside_page = sequence.computed % page_tokens != 0
+        return max(pages, 0) + ends_inside_page
+
+    # Waiting for an equal prompt in flight
+
+    def _follow(self, sequence: Sequence) -> None:
+        """Let a sequence wait for one in prefill that will commit the same tokens next."""
+        assert sequence.handle is not None
+        node = self._cache.node(sequence.handle)
+        best, best_length = None, sequence.computed + self._cache.page_tokens - 1
+        for other in self._running:
+            if other is sequence or other.phase is not Phase.PREFILLING or other.leader is not None:
+                continue
+            assert other.handle is not None
+            if self._cache.node(other.handle) != node:
+                continue
+            length = min(sequence.common_prefix(other, sequence.computed), sequence.length - 1)
+            if length > best_length:
+                best, best_length = other, length
+        sequence.leader, sequence.leader_length = best, best_length if best else 0
+
+    def _leader_has_more(self, sequence: Sequence) -> bool:
+        leader = sequence.leader
+        return (
+            leader is not None
+            and leader.phase is Phase.PREFILLING
+            and leader.computed < sequence.leader_length
+        )
+
+    # Prefill
+
+    def _prefill_order(self) -> list[Sequence]:
+        """Prefilling sequences that compute for themselves, the shortest aged rest first."""
+        order = list(self._computing())
+        credit = AGEING * self._limits.max_step_tokens
+        order.sort(key=lambda s: s.remaining - credit * s.steps_passed_over)
+        return order
+
+    def _computing(self) -> Iterator[Sequence]:
+        for sequence in self._running:
+            if sequence.phase is not Phase.PREFILLING or self._leader_has_more(sequence):
+                continue
+            if sequence.leader is not None:
+                assert sequence.handle is not None
+                self._take_match(sequence, self._cache.rematch(sequence.handle))
+                self._follow(sequence)
+                if sequence.leader is not None:
+                    continue
+            yield sequence
+
+    # Pages
+
+    def _place(self, sequence: Sequence, length: int, chunks: dict[Sequence, Chunk]) -> int:
+        """Reserve pages for a chunk, at the cost of junior sequences if it must be, and add it.
+        Returns the tokens placed: `length`, or 0 when the sequence has to wait."""
+        assert sequence.handle is not None
+        while True:
+            copies = self._cache.reserve(sequence.handle, sequence.computed + length)
+            if copies is not None:
+                draws = length == sequence.remaining
+                chunks[sequence] = Chunk(sequence, length, draws, tuple(copies))
+                sequence.steps_passed_over = 0
+                return length
+            victim = self._running[-1]
+            if victim is sequence and sequence.phase is Phase.PREFILLING and len(self._running) > 1:
+                return 0  # its seniors will finish; it keeps what it has computed
+            self._preempt(victim)
+            chunks.pop(victim, None)
+            if victim is sequence:
+                return 0
+
+    def _preempt(self, sequence: Sequence) -> None:
+        self.commit(sequence, sequence.computed)
+        self._running.remove(sequence)
+        self._release(sequence)
+        sequence.phase = Phase.WAITING
+        sequence.preemptions += 1
+        self._preempted += 1
+        self._waiting.appendleft(sequence)
+
+    def commit(self, sequence: Sequence, length: int) -> None:
+        """Put the sequence's computed tokens up to `length` into the cache, if they are not there."""
+        assert sequence.handle is not None
+        start = self._cache.committed_tokens(sequence.handle)
+        if start < length:
+            pairs = sequence.request.domains.pairs(start, length)
+            self._cache.commit(sequence.handle, sequence.tokens(start, length), pairs)
+
+    def _close(self, sequence: Sequence) -> None:
+        assert sequence.handle is not None
+        self._cache.close(sequence.handle)
+        sequence.handle = None
+        sequence.computed = 0
+
+    def _release(self, sequence: Sequence) -> None:
+        assert sequence.slot is not None
+        self._close(sequence)
+        sequence.leader = None
+        self._free_slots.append(sequence.slot)
+        sequence.slot = None

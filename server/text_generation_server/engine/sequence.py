@@ -1,0 +1,131 @@
+"""A request in the engine: its tokens, how far they are computed, what it holds."""
+
+from enum import Enum
+
+import numpy as np
+
+from text_generation_server.engine.request import Receipt, Request
+from text_generation_server.executor.step import SlotOpening, Uint32Array
+
+
+class Phase(Enum):
+    """Where a sequence is. Only those in prefill and decode hold pages and a sampler slot."""
+
+    WAITING = "waiting"
+    PREFILLING = "prefilling"
+    DECODING = "decoding"
+    FINISHED = "finished"
+
+
+class Sequence:
+    """The engine's record of one request. Mutated by scheduler and engine only, on one thread.
+
+    Tokens [0, computed) have KV in the sequence's pages; a decoding sequence has exactly one token
+    that is not computed, the last one drawn.
+    """
+
+    __slots__ = (
+        "_tokens",
+        "cached_tokens",
+        "cancelled",
+        "computed",
+        "first_scheduled",
+        "first_token",
+        "handle",
+        "keep_tokens",
+        "last_token",
+        "leader",
+        "leader_length",
+        "length",
+        "phase",
+        "preemptions",
+        "request",
+        "slot",
+        "slot_open",
+        "steps_passed_over",
+    )
+
+    def __init__(self, request: Request) -> None:
+        self.request = request
+        self._tokens = np.empty(max(request.max_length, len(request.tokens)), dtype=np.uint32)
+        self._tokens[: len(request.tokens)] = request.tokens
+        self.length = len(request.tokens)
+        self.computed = 0
+        self.phase = Phase.WAITING
+        self.handle: int | None = None
+        self.slot: int | None = None
+        self.slot_open = False
+        self.leader: Sequence | None = None
+        """The sequence in prefill whose tokens this one waits for instead of computing them."""
+        self.leader_length = 0
+        """How many committed tokens of the leader this one waits for."""
+        self.steps_passed_over = 0
+        """Steps in prefill without a chunk since the last one; ages its turn."""
+        self.cancelled = False
+        self.keep_tokens: int | None = None
+        self.cached_tokens = 0
+        self.preemptions = 0
+        self.first_scheduled: float | None = None
+        self.first_token: float | None = None
+        self.last_token: float | None = None
+
+    @property
+    def generated(self) -> int:
+        """Answer tokens so far."""
+        return self.length - self.request.prompt_length
+
+    @property
+    def remaining(self) -> int:
+        """Tokens to compute before the next one can be drawn."""
+        return self.length - self.computed
+
+    def tokens(self, start: int, stop: int) -> Uint32Array:
+        """The tokens of a range, as a view."""
+        return self._tokens[start:stop]
+
+    def append(self, token_id: int) -> None:
+        """Add a drawn token."""
+        self._tokens[self.length] = token_id
+        self.length += 1
+
+    def kept_length(self) -> int:
+        """Tokens that may enter the cache: prompt and the part of the answer that stands."""
+        if self.keep_tokens is None:
+            return self.length
+        return min(self.length, self.request.prompt_length + self.keep_tokens)
+
+    def common_prefix(self, other: "Sequence", start: int) -> int:
+        """Length of the longest common prefix, given that the first `start` tokens are equal. Domains
+        count as part of a token."""
+        stop = min(self.length, other.length)
+        if start >= stop:
+            return stop
+        differs = self._tokens[start:stop] != other._tokens[start:stop]
+        differs |= self.request.domains.per_token(start, stop) != other.request.domains.per_token(
+            start, stop
+        )
+        return start + int(differs.argmax()) if differs.any() else stop
+
+    def slot_opening(self) -> SlotOpening:
+        """What its sampler slot starts from; only what its penalties look at."""
+        assert self.slot is not None
+        params, prompt_length = self.request.params, self.request.prompt_length
+        counts_prompt = params.repetition_penalty != 1.0
+        counts_answer = counts_prompt or params.frequency_penalty or params.presence_penalty
+        return SlotOpening(
+            self.slot,
+            params,
+            self._tokens[: prompt_length if counts_prompt else 0],
+            self._tokens[prompt_length : self.length if counts_answer else prompt_length],
+        )
+
+    def receipt(self) -> Receipt:
+        """Times and cache use so far."""
+        scheduled, first, last = self.first_scheduled, self.first_token, self.last_token
+        return Receipt(
+            cached_tokens=min(self.cached_tokens, self.request.prompt_length),
+            wait=scheduled - self.request.arrival if scheduled is not None else 0.0,
+            prefill=first - scheduled if first is not None and scheduled is not None else 0.0,
+            decode=last - first if last is not None and first is not None else 0.0,
+            preemptions=self.preemptions,
+        )
