@@ -1,0 +1,143 @@
+"""What turns text into tokens and back, read from a model's files for the router."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tokenizers import Tokenizer
+
+from text_generation_server.models.errors import ModelError
+from text_generation_server.models.gguf import GgufFile
+from text_generation_server.models.gguf_tokenizer import tokenizer_json
+from text_generation_server.models.hf_config import read_json
+from text_generation_server.models.source import ModelSource
+
+# The texts by which llama.cpp knows an end of turn (llama-vocab.cpp, special_eog_ids).
+_END_OF_TURN_TEXTS = {
+    "<|eot_id|>",
+    "<|eom_id|>",
+    "<|im_end|>",
+    "<|end|>",
+    "<|end_of_text|>",
+    "<|endoftext|>",
+    "<end_of_turn>",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Assets:
+    """The tokenizer, the chat template and the special tokens of a model."""
+
+    tokenizer_json: bytes
+    chat_template: str | None
+    """Jinja source, None when the model has none."""
+    eos_token_ids: tuple[int, ...]
+    """Ids that end an answer, ascending."""
+    bos_token: str
+    """Text of the special token as templates want it, "" when the model has none."""
+    eos_token: str
+
+
+def load_assets(source: ModelSource, tokenizer_config: Path | None = None) -> Assets:
+    """tokenizer_config: a tokenizer_config.json to use in place of the model's own, its chat
+    template and special tokens included. Raises ModelError."""
+    assets = _gguf_assets(source.gguf) if source.is_gguf else _folder_assets(source.path)
+    return assets if tokenizer_config is None else _override(assets, read_json(tokenizer_config))
+
+
+def _override(assets: Assets, config: dict[str, Any]) -> Assets:
+    return Assets(
+        tokenizer_json=assets.tokenizer_json,
+        chat_template=_template(config) or assets.chat_template,
+        eos_token_ids=assets.eos_token_ids,
+        bos_token=_token_text(config, "bos_token") or assets.bos_token,
+        eos_token=_token_text(config, "eos_token") or assets.eos_token,
+    )
+
+
+def _folder_assets(folder: Path) -> Assets:
+    content = _read_tokenizer(folder / "tokenizer.json")
+    config = _read_optional(folder / "tokenizer_config.json")
+    special = _read_optional(folder / "special_tokens_map.json") | config
+    template_file = folder / "chat_template.jinja"
+    if template_file.is_file():
+        template: str | None = template_file.read_text(encoding="utf-8")
+    else:
+        template = _template(config)
+    eos_token = _token_text(special, "eos_token")
+    return Assets(
+        tokenizer_json=content,
+        chat_template=template,
+        eos_token_ids=_folder_eos_ids(folder, content, eos_token),
+        bos_token=_token_text(special, "bos_token"),
+        eos_token=eos_token,
+    )
+
+
+def _read_tokenizer(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise ModelError(
+            f"{path} cannot be read ({error.strerror}): a model folder needs a tokenizer.json; "
+            "make one with transformers' AutoTokenizer(...).save_pretrained"
+        ) from error
+
+
+def _folder_eos_ids(folder: Path, tokenizer: bytes, eos_token: str) -> tuple[int, ...]:
+    configs = (_read_optional(folder / "generation_config.json"), read_json(folder / "config.json"))
+    stated = next((c["eos_token_id"] for c in configs if c.get("eos_token_id") is not None), [])
+    ids = set(stated if isinstance(stated, list) else [stated])
+    try:
+        eos_id = Tokenizer.from_buffer(tokenizer).token_to_id(eos_token)
+    except Exception as error:  # the library raises nothing narrower
+        raise ModelError(f"{folder / 'tokenizer.json'} is damaged: {error}") from error
+    return tuple(sorted(ids if eos_id is None else ids | {eos_id}))
+
+
+def _read_optional(path: Path) -> dict[str, Any]:
+    return read_json(path) if path.is_file() else {}
+
+
+def _template(config: dict[str, Any]) -> str | None:
+    template = config.get("chat_template")
+    if isinstance(template, list):
+        by_name = {entry["name"]: entry["template"] for entry in template}
+        template = by_name.get("default")
+    return template
+
+
+def _token_text(config: dict[str, Any], key: str) -> str:
+    """A special token's text, written as a string or as an object with its `content`."""
+    token = config.get(key)
+    if isinstance(token, dict):
+        token = token.get("content")
+    return token or ""
+
+
+def _gguf_assets(file: GgufFile) -> Assets:
+    tokens = file.require("tokenizer.ggml.tokens")
+    return Assets(
+        tokenizer_json=tokenizer_json(file),
+        chat_template=file.get("tokenizer.chat_template"),
+        eos_token_ids=_gguf_eos_ids(file, tokens),
+        bos_token=_gguf_token(file, tokens, "bos"),
+        eos_token=_gguf_token(file, tokens, "eos"),
+    )
+
+
+def _gguf_eos_ids(file: GgufFile, tokens: list[str]) -> tuple[int, ...]:
+    stated = {file.get(f"tokenizer.ggml.{name}_token_id") for name in ("eos", "eot", "eom")}
+    known = {i for i, token in enumerate(tokens) if token in _END_OF_TURN_TEXTS}
+    return tuple(sorted((stated - {None}) | known))
+
+
+def _gguf_token(file: GgufFile, tokens: list[str], name: str) -> str:
+    token_id = file.get(f"tokenizer.ggml.{name}_token_id")
+    if token_id is None:
+        return ""
+    if token_id >= len(tokens):
+        raise ModelError(
+            f"{file.path}: the {name} token's id is {token_id}, but there are {len(tokens)} tokens"
+        )
+    return tokens[token_id]

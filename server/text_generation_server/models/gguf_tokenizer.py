@@ -1,0 +1,117 @@
+"""Builds a tokenizer.json from the tokenizer inside a GGUF file.
+
+Follows llama.cpp's llama-vocab.cpp: the vocabulary and merges are GPT-2's byte-level BPE, and
+`tokenizer.ggml.pre` names how text is split before it. Tests compare the ids with llama.cpp's.
+"""
+
+from dataclasses import dataclass
+from enum import IntEnum
+
+from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, pre_tokenizers, processors
+
+from text_generation_server.models.errors import ModelError
+from text_generation_server.models.gguf import GgufFile
+
+
+class TokenType(IntEnum):
+    """`tokenizer.ggml.token_type`."""
+
+    NORMAL = 1
+    UNKNOWN = 2
+    CONTROL = 3
+    USER_DEFINED = 4
+    UNUSED = 5
+    BYTE = 6
+
+
+@dataclass(frozen=True, slots=True)
+class _PreTokenizer:
+    """How llama.cpp splits text for one value of `tokenizer.ggml.pre`."""
+
+    patterns: tuple[str, ...]
+    """Each splits what the one before left, matches and gaps alike."""
+    ignore_merges: bool = False
+    """Whether a piece that is a token is taken as it is."""
+    adds_bos: bool = False
+    """Whether the text starts with the bos token when the file does not say."""
+
+
+_GPT2 = r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+"
+_GPT4 = (
+    r"(?:'[sS]|'[tT]|'[rR][eE]|'[vV][eE]|'[mM]|'[lL][lL]|'[dD])|[^\r\n\p{L}\p{N}]?\p{L}+"
+    r"|\p{N}DIGITS| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
+)
+_PLAIN_GPT2 = _PreTokenizer((_GPT2,))
+_LLAMA3 = _PreTokenizer((_GPT4.replace("DIGITS", "{1,3}"),), ignore_merges=True, adds_bos=True)
+_PRE_TOKENIZERS = {
+    "gpt-2": _PLAIN_GPT2,
+    "llama-bpe": _LLAMA3,
+    "llama3": _LLAMA3,
+    "llama-v3": _LLAMA3,
+    "qwen2": _PreTokenizer((_GPT4.replace("DIGITS", ""),)),
+    "smollm": _PreTokenizer((r"\p{N}", _GPT2)),
+}
+
+
+def tokenizer_json(file: GgufFile) -> bytes:
+    """The file's tokenizer as a tokenizer.json. Raises ModelError for kinds that are not built."""
+    model = file.require("tokenizer.ggml.model")
+    if model != "gpt2":
+        raise ModelError(
+            f"the GGUF tokenizer {model!r} is not supported, only gpt2 (byte-level BPE): "
+            "serve the model from a folder with a tokenizer.json"
+        )
+    pre = _pre_tokenizer(file)
+    tokens = file.require("tokenizer.ggml.tokens")
+    tokenizer = Tokenizer(_bpe(file, tokens, pre))
+    splits = [pre_tokenizers.Split(Regex(p), behavior="isolated") for p in pre.patterns]
+    byte_level = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence([*splits, byte_level])
+    tokenizer.decoder = decoders.ByteLevel()
+    tokenizer.add_tokens(_added_tokens(file, tokens))
+    _add_bos(tokenizer, file, tokens, pre)
+    return tokenizer.to_str().encode()
+
+
+def _pre_tokenizer(file: GgufFile) -> _PreTokenizer:
+    name = file.get("tokenizer.ggml.pre", "missing")
+    if name not in _PRE_TOKENIZERS:
+        raise ModelError(
+            f"the GGUF pre-tokenizer (tokenizer.ggml.pre) {name!r} is not supported, only "
+            f"{', '.join(_PRE_TOKENIZERS)}: serve the model from a folder with a tokenizer.json"
+        )
+    if file.get("tokenizer.ggml.add_space_prefix", False):
+        raise ModelError("a GGUF tokenizer that adds a space prefix is not supported")
+    return _PRE_TOKENIZERS[name]
+
+
+def _bpe(file: GgufFile, tokens: list[str], pre: _PreTokenizer) -> models.BPE:
+    vocab = {token: i for i, token in enumerate(tokens)}
+    # A token may hold spaces only as their stand-in "Ġ", so the first space separates.
+    merges = [tuple(merge.split(" ", 1)) for merge in file.require("tokenizer.ggml.merges")]
+    try:
+        return models.BPE(vocab=vocab, merges=merges, ignore_merges=pre.ignore_merges)
+    except Exception as error:  # the library raises nothing narrower
+        raise ModelError(f"{file.path}: the tokenizer's merges are damaged: {error}") from error
+
+
+def _added_tokens(file: GgufFile, tokens: list[str]) -> list[AddedToken]:
+    """Tokens found in the text as a whole; control tokens are hidden when text is decoded."""
+    types = file.get("tokenizer.ggml.token_type", [])
+    return [
+        AddedToken(token, special=kind != TokenType.USER_DEFINED, normalized=False)
+        for token, kind in zip(tokens, types, strict=False)
+        if kind in (TokenType.CONTROL, TokenType.USER_DEFINED, TokenType.UNKNOWN)
+    ]
+
+
+def _add_bos(
+    tokenizer: Tokenizer, file: GgufFile, tokens: list[str], pre: _PreTokenizer
+) -> None:
+    if not file.get("tokenizer.ggml.add_bos_token", pre.adds_bos):
+        return
+    bos_id = file.require("tokenizer.ggml.bos_token_id")
+    bos = tokens[bos_id]
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single=f"{bos} $A", pair=f"{bos} $A {bos} $B", special_tokens=[(bos, bos_id)]
+    )
