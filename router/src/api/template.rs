@@ -1,0 +1,207 @@
+//! Chat templates: a conversation as the text the model was trained on.
+//!
+//! Templates come with models and are written for Hugging Face's Jinja2 set-up, which this module
+//! reproduces: its block trimming, `raise_exception`, `strftime_now`, plain `tojson`, Python string
+//! methods and `{% generation %}` marks. A render may use a bounded amount of fuel.
+
+use jiff::Zoned;
+use minijinja::syntax::SyntaxConfig;
+use minijinja::value::{Kwargs, Serde};
+use minijinja::{Environment, Error, ErrorKind, Value, context};
+use serde::Serialize;
+use serde_json::ser::{Formatter, PrettyFormatter};
+
+/// Work one render may do, in minijinja's unit: an instruction or 64 bytes. Enough for a thousand
+/// messages and tens of megabytes of text.
+const FUEL: u64 = 2_000_000;
+
+/// Marks the end of a message that the model is to continue; cut off after rendering.
+const CONTINUE_TAG: &str = "[[continue-final-message]]";
+
+const NAME: &str = "chat";
+
+/// One message as templates see it.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Message {
+    /// "system", "user", "assistant", "tool" or what else the template knows.
+    pub role: String,
+    /// The text; `None` for assistant messages that only call tools.
+    pub content: Option<String>,
+    /// Name of the speaker or of the tool.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    /// Calls an assistant made.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tool_calls: Option<serde_json::Value>,
+    /// The call that a tool's message answers.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tool_call_id: Option<String>,
+}
+
+/// A model's compiled template.
+#[derive(Debug)]
+pub struct ChatTemplate {
+    environment: Environment<'static>,
+    bos: String,
+    eos: String,
+}
+
+/// The template does not compile, or does not accept the conversation.
+#[derive(Debug, thiserror::Error)]
+#[error("chat template: {0}")]
+pub struct TemplateError(String);
+
+impl ChatTemplate {
+    /// Compiles a template; `bos` and `eos` are the texts of these tokens.
+    ///
+    /// # Errors
+    /// When the source is no valid Jinja.
+    pub fn new(source: &str, bos: &str, eos: &str) -> Result<Self, TemplateError> {
+        let mut environment = Environment::new();
+        let syntax = SyntaxConfig::builder().trim_blocks(true).lstrip_blocks(true).build();
+        environment.set_syntax(syntax.expect("the default delimiters are valid"));
+        environment.set_fuel(Some(FUEL));
+        environment.set_unknown_method_callback(minijinja_contrib::pycompat::unknown_method_callback);
+        environment.add_function("raise_exception", raise_exception);
+        environment.add_function("strftime_now", strftime_now);
+        environment.add_filter("tojson", tojson);
+        environment.add_template_owned(NAME, neutral_generation_blocks(source)).map_err(explain)?;
+        Ok(Self { environment, bos: bos.to_owned(), eos: eos.to_owned() })
+    }
+
+    /// The conversation's text up to where the model writes. A last message of the assistant is
+    /// left open, so that the model continues it.
+    ///
+    /// # Errors
+    /// When the template refuses the messages or takes too much work.
+    pub fn render(&self, messages: &[Message]) -> Result<String, TemplateError> {
+        let Some(open) = open_message(messages) else {
+            return self.render_all(messages, true);
+        };
+        let mut messages = messages.to_vec();
+        *messages.last_mut().expect("open_message found it") = open;
+        let text = self.render_all(&messages, false)?;
+        let end = text.rfind(CONTINUE_TAG).ok_or_else(|| {
+            let reason = "it does not write the last assistant message, which is to be continued";
+            TemplateError(reason.to_owned())
+        })?;
+        Ok(text[..end].to_owned())
+    }
+
+    fn render_all(&self, messages: &[Message], prompt: bool) -> Result<String, TemplateError> {
+        let template = self.environment.get_template(NAME).expect("new added it");
+        let variables = context! {
+            messages => Value::from(Serde(messages)),
+            bos_token => &self.bos,
+            eos_token => &self.eos,
+            add_generation_prompt => prompt,
+            tools => (),
+        };
+        template.render(variables).map_err(explain)
+    }
+}
+
+/// The last message, marked at its end, when it is a text of the assistant.
+fn open_message(messages: &[Message]) -> Option<Message> {
+    let last = messages.last().filter(|message| message.role == "assistant")?;
+    let content = last.content.as_deref()?.trim_end();
+    let marked = format!("{content}{CONTINUE_TAG}");
+    (!content.is_empty()).then(|| Message { content: Some(marked), ..last.clone() })
+}
+
+/// The error's own words: a template's `raise_exception` text is meant for the client.
+#[expect(clippy::needless_pass_by_value, reason = "used as `map_err(explain)`")]
+fn explain(error: Error) -> TemplateError {
+    let detail = error.detail().map_or_else(|| error.kind().to_string(), str::to_owned);
+    TemplateError(match error.line() {
+        Some(line) => format!("{detail} (line {line})"),
+        None => detail,
+    })
+}
+
+#[expect(clippy::needless_pass_by_value, reason = "the signature of template functions")]
+fn raise_exception(message: String) -> Result<Value, Error> {
+    Err(Error::new(ErrorKind::InvalidOperation, message))
+}
+
+#[expect(clippy::needless_pass_by_value, reason = "the signature of template functions")]
+fn strftime_now(format: String) -> Result<String, Error> {
+    jiff::fmt::strtime::format(&format, &Zoned::now()).map_err(|error| {
+        Error::new(ErrorKind::InvalidOperation, format!("strftime_now({format:?}): {error}"))
+    })
+}
+
+/// Python's `json.dumps`: minijinja's own filter escapes for HTML, which no model has seen.
+#[expect(clippy::needless_pass_by_value, reason = "the signature of template filters")]
+fn tojson(value: Value, indent: Option<usize>, options: Kwargs) -> Result<Value, Error> {
+    let indent = match indent {
+        Some(indent) => Some(indent),
+        None => options.get::<Option<usize>>("indent")?,
+    };
+    // Text is written as it is, which is what `ensure_ascii=False` asks for.
+    if options.get::<Option<bool>>("ensure_ascii")? == Some(true) {
+        let message = "tojson(ensure_ascii=true) is not supported";
+        return Err(Error::new(ErrorKind::InvalidOperation, message));
+    }
+    options.assert_all_used()?;
+    let json = match indent {
+        Some(indent) => to_json(&value, PrettyFormatter::with_indent(" ".repeat(indent).as_bytes())),
+        None => to_json(&value, SpacedFormatter),
+    };
+    json.map(Value::from).map_err(|error| Error::new(ErrorKind::BadSerialization, error.to_string()))
+}
+
+fn to_json(value: &Value, formatter: impl Formatter) -> serde_json::Result<String> {
+    let mut json = Vec::new();
+    value.serialize(&mut serde_json::Serializer::with_formatter(&mut json, formatter))?;
+    Ok(String::from_utf8(json).expect("serde_json writes UTF-8"))
+}
+
+/// One line with a blank after `,` and `:`.
+struct SpacedFormatter;
+
+impl Formatter for SpacedFormatter {
+    fn begin_array_value<W: ?Sized + std::io::Write>(
+        &mut self,
+        writer: &mut W,
+        first: bool,
+    ) -> std::io::Result<()> {
+        writer.write_all(if first { b"" } else { b", " })
+    }
+
+    fn begin_object_key<W: ?Sized + std::io::Write>(
+        &mut self,
+        writer: &mut W,
+        first: bool,
+    ) -> std::io::Result<()> {
+        writer.write_all(if first { b"" } else { b", " })
+    }
+
+    fn begin_object_value<W: ?Sized + std::io::Write>(
+        &mut self,
+        writer: &mut W,
+    ) -> std::io::Result<()> {
+        writer.write_all(b": ")
+    }
+}
+
+/// `{% generation %}` marks the assistant's words for training. Here it is a block that is always
+/// taken, which keeps the tag's white-space control.
+fn neutral_generation_blocks(source: &str) -> String {
+    let mut parts = source.split("{%");
+    let mut out = parts.next().unwrap_or_default().to_owned();
+    for part in parts {
+        let tag = part.split("%}").next().unwrap_or_default();
+        let word = tag.trim_matches(|c: char| c.is_whitespace() || c == '-' || c == '+');
+        out.push_str("{%");
+        match word {
+            "generation" => out.push_str(&part.replacen(word, "if true", 1)),
+            "endgeneration" => out.push_str(&part.replacen(word, "endif", 1)),
+            _ => out.push_str(part),
+        }
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests;

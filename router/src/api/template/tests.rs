@@ -1,0 +1,102 @@
+use super::*;
+
+const CHATML: &str = "{% for message in messages %}{{'<|im_start|>' + message['role'] + '\n' + \
+    message['content'] + '<|im_end|>' + '\n'}}{% endfor %}{% if add_generation_prompt %}\
+    {{ '<|im_start|>assistant\n' }}{% endif %}";
+
+fn message(role: &str, content: &str) -> Message {
+    Message {
+        role: role.into(),
+        content: Some(content.into()),
+        name: None,
+        tool_calls: None,
+        tool_call_id: None,
+    }
+}
+
+fn render(source: &str, messages: &[Message]) -> Result<String, String> {
+    let template = ChatTemplate::new(source, "<s>", "</s>").map_err(|error| error.to_string())?;
+    template.render(messages).map_err(|error| error.to_string())
+}
+
+#[test]
+fn renders_a_conversation_and_asks_for_the_answer() {
+    let text = render(CHATML, &[message("system", "Be brief."), message("user", "1 < 2?")]);
+    let expected = "<|im_start|>system\nBe brief.<|im_end|>\n<|im_start|>user\n1 < 2?<|im_end|>\n\
+        <|im_start|>assistant\n";
+    assert_eq!(text.unwrap(), expected);
+}
+
+#[test]
+fn leaves_a_last_assistant_message_open() {
+    // "im" is also part of the end mark that follows it.
+    let text = render(CHATML, &[message("user", "Hi"), message("assistant", "im ")]);
+    assert_eq!(text.unwrap(), "<|im_start|>user\nHi<|im_end|>\n<|im_start|>assistant\nim");
+}
+
+#[test]
+fn does_not_continue_an_empty_assistant_message() {
+    let text = render(CHATML, &[message("assistant", "")]).unwrap();
+    assert!(text.ends_with("<|im_start|>assistant\n"), "{text:?}");
+}
+
+#[test]
+fn refuses_to_continue_a_message_that_the_template_leaves_out() {
+    let text = render("{{ messages | length }}", &[message("assistant", "Well")]);
+    assert!(text.unwrap_err().contains("does not write the last assistant message"));
+}
+
+#[test]
+fn passes_the_models_refusal_on() {
+    let source = "{% if messages[0].role != 'user' %}{{ raise_exception('roles must alternate') }}{% endif %}";
+    let error = render(source, &[message("system", "x")]).unwrap_err();
+    assert_eq!(error, "chat template: roles must alternate (line 1)");
+}
+
+#[test]
+fn knows_the_special_tokens_and_python_methods() {
+    let source = "{{ bos_token }}{{ messages[0].content.strip().split(' ')[0] }}{{ eos_token }}";
+    assert_eq!(render(source, &[message("user", " a b ")]).unwrap(), "<s>a</s>");
+}
+
+#[test]
+fn writes_json_as_python_does() {
+    let source = r#"{{ {"a": [1, "<é'"], "b": none} | tojson }}"#;
+    assert_eq!(render(source, &[]).unwrap(), r#"{"a": [1, "<é'"], "b": null}"#);
+    let source = r#"{{ {"a": [1]} | tojson(indent=2) }}"#;
+    assert_eq!(render(source, &[]).unwrap(), "{\n  \"a\": [\n    1\n  ]\n}");
+}
+
+#[test]
+fn tells_the_time() {
+    let text = render("{{ strftime_now('%Y') }}", &[]).unwrap();
+    assert!(text.parse::<u32>().is_ok_and(|year| year > 2000), "{text}");
+    assert!(render("{{ strftime_now('%!') }}", &[]).unwrap_err().contains("strftime_now"));
+}
+
+#[test]
+fn takes_generation_marks_for_what_they_enclose() {
+    let source = "a {%- generation %} b {% endgeneration -%} c {% set generation = 1 %}";
+    assert_eq!(render(source, &[]).unwrap(), "a b c ");
+}
+
+#[test]
+fn trims_blocks_as_hugging_face_does() {
+    assert_eq!(render("  {% if true %}\nx\n  {% endif %}\ny", &[]).unwrap(), "x\ny");
+}
+
+#[test]
+fn stops_a_template_that_works_for_ever() {
+    let source = "{% for i in range(9999) %}{% for j in range(9999) %}x{% endfor %}{% endfor %}";
+    assert!(render(source, &[]).unwrap_err().contains("fuel"));
+}
+
+#[test]
+fn a_template_that_is_no_jinja_is_refused() {
+    assert!(render("{% for %}", &[]).unwrap_err().contains("line 1"));
+}
+
+#[test]
+fn tools_are_none() {
+    assert_eq!(render("{% if tools is none %}-{% endif %}", &[]).unwrap(), "-");
+}

@@ -1,0 +1,163 @@
+//! Text to token ids and back, by the model's own `tokenizer.json`.
+//!
+//! Encoding is CPU work that grows with the prompt, so it runs on blocking threads, at most
+//! `workers` at a time. A text that takes longer than [`ENCODE_LIMIT`] is refused; the thread that
+//! works on it keeps its slot until it is done, so that such texts cannot pile up.
+
+use std::collections::HashSet;
+use std::ops::Range;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+/// Longest time one text may take to encode.
+pub const ENCODE_LIMIT: Duration = Duration::from_secs(2);
+
+/// Longest time a text may wait for a free worker.
+pub const WORKER_LIMIT: Duration = Duration::from_secs(10);
+
+/// A model's tokenizer and the threads it runs on.
+pub struct Tokenizer {
+    inner: Arc<tokenizers::Tokenizer>,
+    special_ids: HashSet<u32>,
+    workers: Arc<Semaphore>,
+}
+
+/// Whether the tokenizer puts its own special tokens (such as BOS) around the text.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Specials {
+    /// As the model was trained: for plain text.
+    Add,
+    /// Only the text: for rendered chat templates, which write them out.
+    Omit,
+}
+
+/// A token and the bytes of the text that it stands for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TokenSpan {
+    /// Token id.
+    pub id: u32,
+    /// Bytes of the encoded text.
+    pub bytes: Range<usize>,
+}
+
+/// Why a text did not become tokens, or a file did not become a tokenizer.
+#[derive(Debug, thiserror::Error)]
+pub enum TokenizeError {
+    /// The file is no tokenizer.
+    #[error("tokenizer.json cannot be read: {0}")]
+    BadFile(String),
+    /// The tokenizer refused the text.
+    #[error("the text cannot be tokenized: {0}")]
+    Refused(String),
+    /// The text took longer than [`ENCODE_LIMIT`].
+    #[error("tokenizing the text took longer than {} s; send a shorter or more natural text", ENCODE_LIMIT.as_secs())]
+    TooSlow,
+    /// All workers were busy for [`WORKER_LIMIT`].
+    #[error("no tokenizer worker was free for {} s; try again", WORKER_LIMIT.as_secs())]
+    Busy,
+}
+
+impl Tokenizer {
+    /// Reads a `tokenizer.json`. At most `workers` texts (at least one) are encoded at once.
+    ///
+    /// # Errors
+    /// [`TokenizeError::BadFile`] when the bytes are no tokenizer.
+    pub fn from_bytes(json: &[u8], workers: usize) -> Result<Self, TokenizeError> {
+        let bad_file = |error: tokenizers::Error| TokenizeError::BadFile(error.to_string());
+        let mut inner = tokenizers::Tokenizer::from_bytes(json).map_err(bad_file)?;
+        // Some published files carry their training set-up; it would cut prompts silently.
+        inner.with_truncation(None).map_err(bad_file)?;
+        inner.with_padding(None);
+        let added = inner.get_added_tokens_decoder();
+        let special_ids = added.iter().filter(|(_, token)| token.special).map(|(id, _)| *id);
+        Ok(Self {
+            special_ids: special_ids.collect(),
+            inner: Arc::new(inner),
+            workers: Arc::new(Semaphore::new(workers.max(1))),
+        })
+    }
+
+    /// Token ids of a text.
+    ///
+    /// # Errors
+    /// Any [`TokenizeError`] but `BadFile`.
+    pub async fn encode(&self, text: String, specials: Specials) -> Result<Vec<u32>, TokenizeError> {
+        self.on_worker(move |tokenizer| {
+            let encoding = tokenizer.encode_fast(text, specials == Specials::Add)?;
+            Ok(encoding.get_ids().to_vec())
+        })
+        .await
+    }
+
+    /// Tokens of a text together with the bytes each stands for.
+    ///
+    /// # Errors
+    /// Any [`TokenizeError`] but `BadFile`.
+    pub async fn encode_spans(
+        &self,
+        text: String,
+        specials: Specials,
+    ) -> Result<Vec<TokenSpan>, TokenizeError> {
+        self.on_worker(move |tokenizer| {
+            let encoding = tokenizer.encode(text, specials == Specials::Add)?;
+            let tokens = encoding.get_ids().iter().zip(encoding.get_offsets());
+            Ok(tokens.map(|(&id, &(start, end))| TokenSpan { id, bytes: start..end }).collect())
+        })
+        .await
+    }
+
+    /// Text of tokens, special ones left out. Ids outside the vocabulary have no text.
+    #[must_use]
+    pub fn decode(&self, ids: &[u32]) -> String {
+        // Decoders fail only on malformed tokenizers; their tokens then have no text.
+        self.inner.decode(ids, true).unwrap_or_default()
+    }
+
+    /// Whether the id is a special token, which is never part of the text.
+    #[must_use]
+    pub fn is_special(&self, id: u32) -> bool {
+        self.special_ids.contains(&id)
+    }
+
+    /// The vocabulary's entry for an id: the text of special tokens.
+    #[must_use]
+    pub fn piece(&self, id: u32) -> Option<String> {
+        self.inner.id_to_token(id)
+    }
+
+    async fn on_worker<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&tokenizers::Tokenizer) -> tokenizers::Result<T> + Send + 'static,
+    ) -> Result<T, TokenizeError> {
+        let permit = self.free_worker().await?;
+        let inner = Arc::clone(&self.inner);
+        let task = tokio::task::spawn_blocking(move || {
+            let _permit = permit;
+            work(&inner).map_err(|error| TokenizeError::Refused(error.to_string()))
+        });
+        match tokio::time::timeout(ENCODE_LIMIT, task).await {
+            Err(_) => Err(TokenizeError::TooSlow),
+            Ok(Err(panic)) => Err(TokenizeError::Refused(panic.to_string())),
+            Ok(Ok(result)) => result,
+        }
+    }
+
+    async fn free_worker(&self) -> Result<OwnedSemaphorePermit, TokenizeError> {
+        let permit = Arc::clone(&self.workers).acquire_owned();
+        match tokio::time::timeout(WORKER_LIMIT, permit).await {
+            Err(_) => Err(TokenizeError::Busy),
+            Ok(permit) => Ok(permit.expect("the semaphore is never closed")),
+        }
+    }
+}
+
+impl std::fmt::Debug for Tokenizer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Tokenizer").field("special_ids", &self.special_ids).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests;

@@ -1,0 +1,122 @@
+use serde_json::{Value, json};
+
+use super::*;
+
+/// Ids of the special tokens of [`byte_level`] and [`byte_fallback`].
+pub(crate) const BOS: u32 = 256;
+pub(crate) const EOS: u32 = 257;
+
+/// The character that byte-level vocabularies write for a byte.
+fn byte_char(byte: u8) -> char {
+    let printable = |b: u8| matches!(b, b'!'..=b'~' | 0xA1..=0xAC | 0xAE..=0xFF);
+    if printable(byte) {
+        return char::from(byte);
+    }
+    let rank = (0..byte).filter(|&b| !printable(b)).count() as u32;
+    char::from_u32(256 + rank).expect("a letter of Latin Extended-A")
+}
+
+fn tokenizer_json(vocab: Value, byte_fallback: bool, decoder: Value, pre: Value) -> Vec<u8> {
+    let special = |id: u32, content: &str| {
+        json!({"id": id, "content": content, "single_word": false, "lstrip": false,
+               "rstrip": false, "normalized": false, "special": true})
+    };
+    let json = json!({
+        "version": "1.0",
+        "truncation": {"direction": "Right", "max_length": 4, "strategy": "LongestFirst", "stride": 0},
+        "padding": null,
+        "added_tokens": [special(BOS, "<s>"), special(EOS, "</s>")],
+        "normalizer": null,
+        "pre_tokenizer": pre,
+        "post_processor": {"type": "TemplateProcessing",
+            "single": [{"SpecialToken": {"id": "<s>", "type_id": 0}},
+                       {"Sequence": {"id": "A", "type_id": 0}}],
+            "pair": [{"Sequence": {"id": "A", "type_id": 0}}, {"Sequence": {"id": "B", "type_id": 0}}],
+            "special_tokens": {"<s>": {"id": "<s>", "ids": [BOS], "tokens": ["<s>"]}}},
+        "decoder": decoder,
+        "model": {"type": "BPE", "vocab": vocab, "merges": [], "byte_fallback": byte_fallback},
+    });
+    json.to_string().into_bytes()
+}
+
+/// Ids 0 to 255 are the bytes; from 258 on come tokens that end inside characters.
+pub(crate) fn byte_level() -> Arc<Tokenizer> {
+    let mut vocab = serde_json::Map::new();
+    for byte in 0..=255 {
+        vocab.insert(byte_char(byte).to_string(), byte.into());
+    }
+    vocab.insert("<s>".into(), BOS.into());
+    vocab.insert("</s>".into(), EOS.into());
+    let pieces: [&[u8]; 5] = [b"hello", b" x\xE4", b"\xBD\xA0\xE5", b"\xA5\xBD\xE4", b"\xF0\x9F"];
+    for (id, piece) in (258..).zip(pieces) {
+        vocab.insert(piece.iter().map(|&byte| byte_char(byte)).collect(), id.into());
+    }
+    let byte_level = json!({"type": "ByteLevel", "add_prefix_space": false, "trim_offsets": false,
+                            "use_regex": false});
+    let json = tokenizer_json(vocab.into(), false, byte_level.clone(), byte_level);
+    Arc::new(Tokenizer::from_bytes(&json, 2).unwrap())
+}
+
+/// SentencePiece style: ids 0 to 255 are `<0x..>`, from 258 on come words with a leading blank.
+pub(crate) fn byte_fallback() -> Arc<Tokenizer> {
+    let mut vocab = serde_json::Map::new();
+    for byte in 0..=255u32 {
+        vocab.insert(format!("<0x{byte:02X}>"), byte.into());
+    }
+    vocab.insert("<s>".into(), BOS.into());
+    vocab.insert("</s>".into(), EOS.into());
+    for (id, piece) in (258..).zip(["▁", "▁the", "▁cat", "s", "你", "▁é"]) {
+        vocab.insert(piece.into(), id.into());
+    }
+    let decoder = json!({"type": "Sequence", "decoders": [
+        {"type": "Replace", "pattern": {"String": "▁"}, "content": " "},
+        {"type": "ByteFallback"}, {"type": "Fuse"},
+        {"type": "Strip", "content": " ", "start": 1, "stop": 0}]});
+    let json = tokenizer_json(vocab.into(), true, decoder, Value::Null);
+    Arc::new(Tokenizer::from_bytes(&json, 2).unwrap())
+}
+
+#[tokio::test]
+async fn encodes_with_and_without_special_tokens_and_never_truncates() {
+    let tokenizer = byte_level();
+    let text = "abcdefgh".to_owned();
+    let ids: Vec<u32> = text.bytes().map(u32::from).collect();
+    assert_eq!(tokenizer.encode(text.clone(), Specials::Omit).await.unwrap(), ids);
+    let with_bos = [vec![BOS], ids].concat();
+    assert_eq!(tokenizer.encode(text, Specials::Add).await.unwrap(), with_bos);
+}
+
+#[tokio::test]
+async fn reads_special_tokens_written_in_the_text() {
+    let ids = byte_level().encode("a</s>".into(), Specials::Omit).await.unwrap();
+    assert_eq!(ids, [u32::from(b'a'), EOS]);
+}
+
+#[tokio::test]
+async fn spans_are_the_bytes_of_the_text() {
+    let spans = byte_level().encode_spans("<s>ab".into(), Specials::Omit).await.unwrap();
+    let bytes: Vec<_> = spans.iter().map(|span| (span.id, span.bytes.clone())).collect();
+    assert_eq!(bytes, [(BOS, 0..3), (97, 3..4), (98, 4..5)]);
+}
+
+#[test]
+fn decodes_without_special_tokens() {
+    let tokenizer = byte_level();
+    assert_eq!(tokenizer.decode(&[BOS, 258, 99_999, EOS]), "hello");
+    assert!(tokenizer.is_special(EOS) && !tokenizer.is_special(258));
+    assert_eq!(tokenizer.piece(EOS).as_deref(), Some("</s>"));
+    assert_eq!(tokenizer.piece(99_999), None);
+}
+
+#[test]
+fn a_file_that_is_no_tokenizer_is_refused() {
+    assert!(matches!(Tokenizer::from_bytes(b"{}", 1), Err(TokenizeError::BadFile(_))));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_text_is_refused_when_no_worker_gets_free() {
+    let tokenizer = byte_level();
+    let _all = tokenizer.workers.acquire_many(2).await.unwrap();
+    let refused = tokenizer.encode("a".into(), Specials::Omit).await;
+    assert!(matches!(refused, Err(TokenizeError::Busy)), "{refused:?}");
+}
