@@ -1,0 +1,1 @@
+"""Executors: one protocol (`step`), several devices."""

@@ -1,0 +1,38 @@
+"""Chooses and loads the executor that the configuration asks for."""
+
+from tokenizers import Tokenizer
+
+from text_generation_server.config import ServeConfig
+from text_generation_server.errors import ConfigError
+from text_generation_server.executor.oracle import OracleExecutor, round_trip_words
+from text_generation_server.executor.step import Executor
+from text_generation_server.models.assets import Assets
+from text_generation_server.models.source import ModelSource
+
+
+def load_executor(config: ServeConfig, source: ModelSource, assets: Assets) -> Executor:
+    """Load the model into its executor. Raises ConfigError or ModelError."""
+    if config.model.executor == "oracle":
+        return _load_oracle(config, assets)
+    if config.engine.num_shard > 1:
+        raise ConfigError(
+            f"num_shard is {config.engine.num_shard}, but the torch executor runs on one rank"
+            " in this version: start with --num-shard 1"
+        )
+    # Only now: the oracle needs no torch.
+    from text_generation_server.executor.torch_executor import load_torch_executor
+
+    return load_torch_executor(
+        source, config.model.dtype, config.engine.page_tokens, config.engine.num_threads
+    )
+
+
+def _load_oracle(config: ServeConfig, assets: Assets) -> OracleExecutor:
+    tokenizer = Tokenizer.from_str(assets.tokenizer_json.decode())
+    try:
+        words = round_trip_words(tokenizer)
+    except ValueError as error:
+        raise ConfigError(str(error)) from error
+    return OracleExecutor(
+        words, tokenizer.get_vocab_size(), page_tokens=config.engine.page_tokens
+    )

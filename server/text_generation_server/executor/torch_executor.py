@@ -1,0 +1,175 @@
+"""The `Executor` in PyTorch on the CPU: plain and correct, the reference for faster ones.
+
+Pages hold [layers, 2 (keys, values), page_tokens, kv_heads, head_dim] in the model's dtype and are
+read and written in place in the pool. Sampling is the native sampler's.
+"""
+
+import hashlib
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from text_generation_server._native import PagePool, Sampler
+from text_generation_server.executor.step import (
+    ExecutorFacts,
+    Int32Array,
+    StepPlan,
+    StepResult,
+    Ticket,
+)
+from text_generation_server.executor.torch_attention import CausalMasks, PagedAttention
+from text_generation_server.executor.torch_model import Decoder
+from text_generation_server.models.errors import ModelError
+from text_generation_server.models.source import ModelSource
+from text_generation_server.models.spec import DecoderSpec
+from text_generation_server.models.weights import load_weights, weights_digest
+
+DEFAULT_PAGE_TOKENS = 32
+_DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+
+
+@dataclass(frozen=True, slots=True)
+class LoadedModel:
+    """A decoder with its weights in memory, and what tells it from others."""
+
+    decoder: Decoder
+    digest: str
+    """Of the files it was loaded from."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Done:
+    """The ticket of a step that has ended: the step runs inside `submit`."""
+
+    outcome: StepResult | Exception
+
+    def wait(self) -> StepResult:
+        if isinstance(self.outcome, Exception):
+            raise self.outcome
+        return self.outcome
+
+
+class TorchExecutor:
+    """Runs steps of one model; see `Executor`."""
+
+    def __init__(
+        self,
+        model: LoadedModel,
+        page_tokens: int | None = None,
+        num_threads: int | None = None,
+    ) -> None:
+        """num_threads: of torch's kernels, for the whole process; None leaves torch's choice."""
+        if num_threads is not None:
+            torch.set_num_threads(num_threads)
+        self._decoder = model.decoder
+        self.facts = _facts(model, page_tokens or DEFAULT_PAGE_TOKENS)
+        self._masks = CausalMasks(model.decoder.dtype)
+        self._pages: Tensor | None = None
+        self._sampler: Sampler | None = None
+
+    def bind(self, pool: PagePool, num_slots: int) -> None:
+        """See `Executor.bind`. Raises ValueError for a pool of another page size."""
+        if pool.page_bytes != self.facts.page_bytes:
+            raise ValueError(
+                f"the pool's pages have {pool.page_bytes} bytes, must be {self.facts.page_bytes}"
+            )
+        spec = self._decoder.spec
+        flat = torch.frombuffer(pool, dtype=self._decoder.dtype)
+        page_shape = (2, self.facts.page_tokens, spec.num_kv_heads, spec.head_dim)
+        self._pages = flat.view(pool.num_pages, spec.num_layers, *page_shape)
+        self._sampler = Sampler(spec.vocab_size, num_slots)
+
+    def submit(self, plan: StepPlan) -> Ticket:
+        """See `Executor.submit`; runs the step at once."""
+        try:
+            return _Done(self._run(plan))
+        except Exception as error:  # whatever it is, it is the step's: `wait` raises it
+            return _Done(error)
+
+    def close(self) -> None:
+        """See `Executor.close`: lets go of the pool's memory."""
+        self._pages = None
+        self._sampler = None
+
+    @torch.inference_mode()
+    def _run(self, plan: StepPlan) -> StepResult:
+        assert self._pages is not None and self._sampler is not None, "submit before bind"
+        # Slots first: they then follow the plans even when the step fails later.
+        _update_slots(self._sampler, plan)
+        for source, destination in plan.copies.tolist():
+            self._pages[destination] = self._pages[source]
+        if not len(plan.tokens):
+            return _NO_SAMPLES
+        attention = PagedAttention(self._pages, plan, self._masks)
+        tokens = torch.from_numpy(plan.tokens.astype(np.int64))
+        hidden = self._decoder.forward(tokens, attention.positions, attention)
+        if not len(plan.sample_rows):
+            return _NO_SAMPLES
+        rows = torch.from_numpy(plan.sample_rows.astype(np.int64))
+        logits = self._decoder.logits(hidden[rows])
+        drawn_positions = (attention.positions[rows] + 1).to(torch.int32)
+        return _sample(self._sampler, logits, plan.sample_slots, drawn_positions)
+
+
+_NO_SAMPLES = StepResult(
+    token_ids=np.empty(0, np.int32),
+    logprobs=np.empty(0, np.float32),
+    top_starts=np.zeros(1, np.int32),
+    top_ids=np.empty(0, np.int32),
+    top_logprobs=np.empty(0, np.float32),
+)
+
+
+def _update_slots(sampler: Sampler, plan: StepPlan) -> None:
+    for slot in plan.slots_closed.tolist():
+        sampler.close(slot)
+    for opening in plan.slots_opened:
+        sampler.open(opening.slot, opening.params, opening.prompt, opening.generated)
+
+
+def _sample(sampler: Sampler, logits: Tensor, slots: Int32Array, positions: Tensor) -> StepResult:
+    samples = sampler.sample(logits.numpy(), slots, positions.numpy())
+    return StepResult(
+        token_ids=np.asarray(samples.token_ids),
+        logprobs=np.asarray(samples.logprobs),
+        top_starts=np.asarray(samples.top_starts),
+        top_ids=np.asarray(samples.top_ids),
+        top_logprobs=np.asarray(samples.top_logprobs),
+    )
+
+
+def _facts(model: LoadedModel, page_tokens: int) -> ExecutorFacts:
+    spec, dtype = model.decoder.spec, model.decoder.dtype
+    name = str(dtype).removeprefix("torch.")
+    cells = spec.num_layers * 2 * page_tokens * spec.num_kv_heads * spec.head_dim
+    identity = f"torch {torch.__version__} {name} {page_tokens} {spec} {model.digest}"
+    return ExecutorFacts(
+        name="torch",
+        device="cpu",
+        dtype=name,
+        fingerprint=hashlib.sha256(identity.encode()).hexdigest(),
+        vocab_size=spec.vocab_size,
+        context_length=spec.max_positions,
+        page_tokens=page_tokens,
+        page_bytes=cells * dtype.itemsize,
+    )
+
+
+def load_torch_executor(
+    source: ModelSource,
+    spec: DecoderSpec,
+    dtype: str,
+    page_tokens: int | None = None,
+    num_threads: int | None = None,
+) -> TorchExecutor:
+    """Load the weights and build the executor.
+
+    dtype: "float32", "bfloat16" or "float16", of weights and KV. Raises ModelError.
+    """
+    if dtype not in _DTYPES:
+        raise ModelError(f"the dtype {dtype!r} is not supported, only {', '.join(_DTYPES)}")
+    digest = weights_digest(source)
+    decoder = Decoder(spec, load_weights(source, spec, _DTYPES[dtype]))
+    return TorchExecutor(LoadedModel(decoder, digest), page_tokens, num_threads)

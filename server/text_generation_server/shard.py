@@ -1,0 +1,122 @@
+"""One rank of a replica, from configuration to exit: load, size, serve."""
+
+import logging
+import signal
+import threading
+from types import FrameType
+
+from text_generation_server._native import PageCache, PagePool, __version__
+from text_generation_server.capacity import Capacity, plan_capacity
+from text_generation_server.config import ServeConfig
+from text_generation_server.engine.engine import Engine
+from text_generation_server.engine.loop import EngineLoop
+from text_generation_server.executor.choice import load_executor
+from text_generation_server.executor.step import Executor, ExecutorFacts
+from text_generation_server.models.assets import Assets, load_assets
+from text_generation_server.models.source import ModelSource, resolve
+from text_generation_server.pb import engine_pb2
+from text_generation_server.service import PROTOCOL_VERSION, Served, make_server
+
+logger = logging.getLogger(__name__)
+
+EXIT_ENGINE_FAILED = 70
+STOP_SECONDS = 5.0
+
+
+def serve(config: ServeConfig, rank: int) -> int:
+    """Run the rank until it is told to stop, or its engine fails. Returns the exit code."""
+    model = config.model
+    source = resolve(model.model_id, model.revision, model.hub_cache)
+    assets = load_assets(source, model.tokenizer_config_path)
+    executor = load_executor(config, source, assets)
+    if config.engine.num_shard > 1:
+        # Only now: one rank needs no torch.
+        from text_generation_server.executor import ranks
+
+        address = f"{config.engine.master_addr}:{config.engine.master_port}"
+        ranks.join_ranks(rank, config.engine.num_shard, address)
+        if rank > 0:
+            ranks.follow(executor)
+            return 0
+        executor = ranks.LeadingExecutor(executor)
+    return _lead(config, source, assets, executor)
+
+
+def _lead(config: ServeConfig, source: ModelSource, assets: Assets, executor: Executor) -> int:
+    facts = executor.facts
+    capacity = plan_capacity(facts, config.engine)
+    pool = PagePool(capacity.num_pages, facts.page_bytes)
+    executor.bind(pool, capacity.limits.step.max_batch_size)
+    cache = PageCache(pool, facts.page_tokens, config.engine.prefix_caching)
+    stopped = _Stop()
+    loop = EngineLoop(Engine(executor, cache, capacity.limits), stopped.fail)
+    served = Served(_info(source, assets, facts, capacity), _files(assets))
+    server = make_server(f"unix:{config.engine.socket_path(0)}", served, loop)
+    loop.start()
+    server.start()
+    logger.info("serving %s with %d pages", source.model_id, capacity.num_pages)
+    exit_code = stopped.wait()
+    server.stop(STOP_SECONDS).wait()
+    if exit_code == 0:
+        loop.stop()
+        executor.close()
+    return exit_code
+
+
+class _Stop:
+    """Waits for a signal or for the engine's failure."""
+
+    def __init__(self) -> None:
+        self._event = threading.Event()
+        self._exit_code = 0
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, self._on_signal)
+
+    def _on_signal(self, number: int, frame: FrameType | None) -> None:
+        self._event.set()
+
+    def fail(self) -> None:
+        """The engine cannot go on."""
+        self._exit_code = EXIT_ENGINE_FAILED
+        self._event.set()
+
+    def wait(self) -> int:
+        """Block until the end; returns the exit code."""
+        self._event.wait()
+        return self._exit_code
+
+
+def _info(
+    source: ModelSource, assets: Assets, facts: ExecutorFacts, capacity: Capacity
+) -> engine_pb2.EngineInfo:
+    limits = capacity.limits
+    return engine_pb2.EngineInfo(
+        protocol_version=PROTOCOL_VERSION,
+        version=__version__,
+        model_id=source.model_id,
+        model_revision=source.revision,
+        fingerprint=facts.fingerprint,
+        executor=facts.name,
+        device=facts.device,
+        dtype=facts.dtype,
+        vocab_size=facts.vocab_size,
+        max_input_tokens=limits.max_input_tokens,
+        max_total_tokens=limits.max_total_tokens,
+        page_tokens=facts.page_tokens,
+        num_pages=capacity.num_pages,
+        page_bytes=facts.page_bytes,
+        max_batch_size=limits.step.max_batch_size,
+        max_step_tokens=limits.step.max_step_tokens,
+        eos_token_ids=assets.eos_token_ids,
+        bos_token=assets.bos_token,
+        eos_token=assets.eos_token,
+        assets=list(_files(assets)),
+    )
+
+
+def _files(assets: Assets) -> dict[str, bytes]:
+    """What `Assets` streams, by name."""
+    files = {"tokenizer.json": assets.tokenizer_json}
+    if assets.chat_template is not None:
+        files["chat_template.jinja"] = assets.chat_template.encode()
+    return files
