@@ -4,7 +4,6 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import numpy as np
-
 from text_generation_server._native import PageCache, PagePool, SamplingParams
 from text_generation_server.engine.domains import DomainSpans
 from text_generation_server.engine.engine import Engine, EngineLimits
@@ -65,11 +64,11 @@ class Bench:
     """An engine on the oracle, checked after every step."""
 
     def __init__(
-        self, shape: Shape = Shape(), wrap: Callable[[Executor], Executor] = lambda executor: executor
+        self,
+        shape: Shape = Shape(),
+        wrap: Callable[[Executor], Executor] = lambda executor: executor,
     ) -> None:
-        executor = OracleExecutor(
-            WORDS, VOCAB_SIZE, page_tokens=shape.page_tokens, epoch=EPOCH
-        )
+        executor = OracleExecutor(WORDS, VOCAB_SIZE, page_tokens=shape.page_tokens, epoch=EPOCH)
         pool = PagePool(shape.num_pages, executor.facts.page_bytes)
         # What was never written must never be read: make it stand out.
         np.frombuffer(memoryview(pool), dtype=np.uint8)[:] = 0xAB

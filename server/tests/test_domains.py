@@ -4,12 +4,9 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-
 from text_generation_server.engine.domains import DomainSpans
 
-spans_strategy = st.lists(
-    st.tuples(st.integers(0, 3), st.integers(1, 6)), min_size=1, max_size=5
-)
+spans_strategy = st.lists(st.tuples(st.integers(0, 3), st.integers(1, 6)), min_size=1, max_size=5)
 
 
 @given(spans_strategy, st.integers(0, 40), st.integers(0, 40))

@@ -10,7 +10,6 @@ from engine_harness import (
     make_request,
     tokens_of,
 )
-
 from text_generation_server._native import PagePool, SamplingParams
 from text_generation_server.engine.domains import DomainSpans
 from text_generation_server.engine.engine import MAX_FAILED_STEPS
@@ -197,7 +196,9 @@ def test_resumed_request_goes_on_where_it_was() -> None:
 
 
 def test_preempted_sequences_resume_with_the_same_answer() -> None:
-    params = [SamplingParams(temperature=0.9, top_p=0.9, frequency_penalty=0.5, seed=s) for s in range(4)]
+    params = [
+        SamplingParams(temperature=0.9, top_p=0.9, frequency_penalty=0.5, seed=s) for s in range(4)
+    ]
     alone = []
     for i in range(4):
         bench = Bench(Shape(page_tokens=4, num_pages=200))
@@ -205,7 +206,9 @@ def test_preempted_sequences_resume_with_the_same_answer() -> None:
         bench.run()
         alone.append(answer.ids)
     bench = Bench(Shape(page_tokens=4, num_pages=24))
-    answers = [bench.admit(make_request(i, prompt(20, seed=i), 40, params=params[i])) for i in range(4)]
+    answers = [
+        bench.admit(make_request(i, prompt(20, seed=i), 40, params=params[i])) for i in range(4)
+    ]
     bench.run()
     assert bench.engine.load().preemptions > 0
     assert [answer.ids for answer in answers] == alone
@@ -221,7 +224,9 @@ def test_sampling_does_not_depend_on_the_batch() -> None:
 
     alone = [ask(Bench(), i) for i in range(6)]
     bench = Bench()
-    params = [SamplingParams(temperature=1.2, top_k=5, repetition_penalty=1.1, seed=i) for i in range(6)]
+    params = [
+        SamplingParams(temperature=1.2, top_k=5, repetition_penalty=1.1, seed=i) for i in range(6)
+    ]
     answers = [
         bench.admit(make_request(i, prompt(10 + i, seed=i), 12, params=params[i])) for i in range(6)
     ]
@@ -278,8 +283,14 @@ def test_timeout_fails_the_request_alone() -> None:
     ("request_", "message"),
     [
         (make_request(1, prompt(2000), 1), "prompt has 2000 tokens, limit is 991"),
-        (make_request(1, prompt(900), 93), "prompt of 900 + max_new_tokens of 93 exceed the limit of 992"),
-        (make_request(1, tokens_of(3, VOCAB_SIZE)), "token id 64 is not below the vocabulary of 64"),
+        (
+            make_request(1, prompt(900), 93),
+            "prompt of 900 + max_new_tokens of 93 exceed the limit of 992",
+        ),
+        (
+            make_request(1, tokens_of(3, VOCAB_SIZE)),
+            "token id 64 is not below the vocabulary of 64",
+        ),
         (make_request(1, prompt(5), 0), "max_new_tokens is 0"),
         (make_request(1, prompt(5), domains=DomainSpans.public(6)), "domains cover 6 tokens"),
     ],
@@ -305,7 +316,9 @@ def test_poisoned_request_takes_no_neighbour_along() -> None:
     bench = Bench(wrap=Fragile)
     poisoned = bench.admit(make_request(1, np.append(prompt(20), np.uint32(POISON)), 3))
     params = SamplingParams(temperature=1.0, seed=3)
-    neighbours = [bench.admit(make_request(i, prompt(20, seed=i), 9, params=params)) for i in (2, 3)]
+    neighbours = [
+        bench.admit(make_request(i, prompt(20, seed=i), 9, params=params)) for i in (2, 3)
+    ]
     bench.run()
     assert poisoned.failure.code is ErrorCode.ENGINE_FAILED
     assert poisoned.failure.retryable

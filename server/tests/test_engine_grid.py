@@ -12,7 +12,6 @@ from engine_harness import (
     expected_greedy,
     make_request,
 )
-
 from text_generation_server.engine.domains import DomainSpans
 from text_generation_server.engine.request import FinishReason, Request
 from text_generation_server.executor.step import Uint32Array

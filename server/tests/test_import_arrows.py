@@ -11,7 +11,17 @@ PACKAGE = "text_generation_server"
 ROOT = Path(__file__).parents[1] / PACKAGE
 
 FORBIDDEN = {
-    "engine": ["pb", "translation", "service", "shard", "cli", "asyncio", "grpc", "torch", "models"],
+    "engine": [
+        "pb",
+        "translation",
+        "service",
+        "shard",
+        "cli",
+        "asyncio",
+        "grpc",
+        "torch",
+        "models",
+    ],
     "executor": ["pb", "translation", "service", "shard", "cli", "engine", "grpc", "asyncio"],
     "models": ["pb", "translation", "service", "shard", "cli", "engine", "grpc", "asyncio"],
     "translation.py": ["service", "shard", "cli", "torch"],
@@ -40,7 +50,9 @@ def test_imports_follow_the_arrows(part: str) -> None:
                 assert inner != banned and not inner.startswith(f"{banned}."), f"{file}: {name}"
 
 
-@pytest.mark.parametrize("module", ["cli", "engine.loop", "service", "executor.oracle", "models.assets"])
+@pytest.mark.parametrize(
+    "module", ["cli", "engine.loop", "service", "executor.oracle", "models.assets"]
+)
 def test_light_modules_need_neither_torch_nor_transformers(module: str) -> None:
     code = (
         f"import sys, {PACKAGE}.{module};"

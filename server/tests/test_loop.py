@@ -6,7 +6,6 @@ from collections.abc import Iterator
 import pytest
 from engine_harness import Bench, expected_greedy, make_request, tokens_of
 from test_engine import POISON, Fragile, prompt
-
 from text_generation_server.engine.loop import (
     Admit,
     Attach,
@@ -15,7 +14,13 @@ from text_generation_server.engine.loop import (
     Detach,
     EngineLoop,
 )
-from text_generation_server.engine.request import Completion, Finished, FinishReason, Load, StepEvents
+from text_generation_server.engine.request import (
+    Completion,
+    Finished,
+    FinishReason,
+    Load,
+    StepEvents,
+)
 
 TIMEOUT = 10
 

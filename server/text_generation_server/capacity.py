@@ -13,7 +13,7 @@ KV_SHARE = 0.5
 """Share of the available memory that the pool may reserve."""
 
 SPARE_PAGES = 2
-"""Pages beside those of the longest sequence: a shared page it copies from, and one it holds twice."""
+"""Pages beside those of the longest sequence: one it copies from, and one it holds twice."""
 
 
 @dataclass(frozen=True, slots=True)

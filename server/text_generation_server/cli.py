@@ -13,7 +13,7 @@ from text_generation_server.errors import ServeError
 EXIT_LOAD_FAILED = 66
 EXIT_ORPHANED = 71
 SWITCH_INTERVAL = 0.0005
-"""Seconds after which a thread gives the interpreter up: health and cancels do not wait for the engine."""
+"""Seconds until a thread gives the interpreter up: no health answer waits for the engine."""
 
 
 def main() -> int:

@@ -174,8 +174,8 @@ class HealthService(health_pb2_grpc.HealthServicer):
 
 
 def make_server(address: str, served: Served, loop: EngineLoop) -> grpc.Server:
-    """A server bound to `address` ("unix:/path" or "host:port"), not started. Raises RuntimeError when
-    the address cannot be bound."""
+    """A server bound to `address` ("unix:/path" or "host:port"), not started. Raises RuntimeError
+    when the address cannot be bound."""
     server = grpc.server(
         # Two long streams (an old one may still be ending) and room for short calls.
         ThreadPoolExecutor(max_workers=8, thread_name_prefix="grpc"),

@@ -1,5 +1,7 @@
 """Between protobuf and the engine's own types."""
 
+import numpy as np
+
 from text_generation_server._native import SamplingParams
 from text_generation_server.engine.domains import DomainSpans
 from text_generation_server.engine.request import (
@@ -13,8 +15,6 @@ from text_generation_server.engine.request import (
     StepEvents,
     Token,
 )
-import numpy as np
-
 from text_generation_server.pb import engine_pb2
 
 _REASONS = {

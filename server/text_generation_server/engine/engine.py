@@ -167,7 +167,9 @@ class Engine:
             )
         vocab_size = self._executor.facts.vocab_size
         if (largest := int(request.tokens.max())) >= vocab_size:
-            return _invalid(request, f"token id {largest} is not below the vocabulary of {vocab_size}")
+            return _invalid(
+                request, f"token id {largest} is not below the vocabulary of {vocab_size}"
+            )
         if request.prompt_length > limits.max_input_tokens:
             return _invalid(
                 request,
@@ -214,7 +216,10 @@ class Engine:
             request_id = chunk.sequence.request.id
             logger.exception("the step of request %d failed", request_id)
             return Failure(
-                request_id, ErrorCode.ENGINE_FAILED, "the step that computed this request failed", True
+                request_id,
+                ErrorCode.ENGINE_FAILED,
+                "the step that computed this request failed",
+                True,
             )
 
     def _submit(self, chunks: list[Chunk]) -> Iterable[tuple[int, Drawn | None]]:
@@ -279,7 +284,10 @@ class Engine:
         waited = now - sequence.request.arrival
         self._forget(sequence)
         return Failure(
-            sequence.request.id, ErrorCode.TIMEOUT, f"request ran out of time after {waited:.1f} s", False
+            sequence.request.id,
+            ErrorCode.TIMEOUT,
+            f"request ran out of time after {waited:.1f} s",
+            False,
         )
 
     def _complete(self, sequence: Sequence, reason: FinishReason) -> Completion:
@@ -289,9 +297,7 @@ class Engine:
         self._forget(sequence)
         request = sequence.request
         generated = max(kept - request.prompt_length, 0)
-        return Completion(
-            request.id, reason, request.prompt_length, generated, sequence.receipt()
-        )
+        return Completion(request.id, reason, request.prompt_length, generated, sequence.receipt())
 
     def _forget(self, sequence: Sequence) -> None:
         self._scheduler.remove(sequence)

@@ -1,4 +1,4 @@
-"""The engine's thread: takes commands, steps while there is work, hands events to the attached sink.
+"""The engine's thread: takes commands, steps while there is work, hands events to the sink.
 
 Commands come from gRPC threads through one bounded queue; the engine itself is touched by this
 thread alone. At most one sink is attached: the stream that the router opened last. Commands of an
@@ -145,11 +145,16 @@ class EngineLoop:
         self._send(events)
 
     def _report(self) -> None:
-        """Send the load when the credit changed, when work runs and the last report is old, and when
-        the engine fell idle."""
+        """Send the load when the credit changed or the engine fell idle, and while work runs when
+        the last report is old."""
         load, now = self._engine.load(), time.monotonic()
         old, idle = self._reported, not self._engine.has_work
-        if old and not idle and old.credit == load.credit and now - self._reported_at < LOAD_INTERVAL:
+        if (
+            old
+            and not idle
+            and old.credit == load.credit
+            and now - self._reported_at < LOAD_INTERVAL
+        ):
             return
         if self._sink is not None and load != old:
             self._reported, self._reported_at = load, now

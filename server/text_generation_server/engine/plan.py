@@ -15,10 +15,17 @@ def build_plan(chunks: list[Chunk], cache: PageCache) -> StepPlan:
     tables = [_page_table(chunk, cache) for chunk in chunks]
     query_starts = _starts([chunk.length for chunk in chunks])
     return StepPlan(
-        copies=np.array([copy for chunk in chunks for copy in chunk.copies], np.int32).reshape(-1, 2),
-        tokens=np.concatenate([s.tokens(s.computed, e) for s, e in zip(sequences, ends, strict=True)]),
+        copies=np.array([copy for chunk in chunks for copy in chunk.copies], np.int32).reshape(
+            -1, 2
+        ),
+        tokens=np.concatenate(
+            [s.tokens(s.computed, e) for s, e in zip(sequences, ends, strict=True)]
+        ),
         domains=np.concatenate(
-            [s.request.domains.per_token(s.computed, e) for s, e in zip(sequences, ends, strict=True)]
+            [
+                s.request.domains.per_token(s.computed, e)
+                for s, e in zip(sequences, ends, strict=True)
+            ]
         ),
         query_starts=query_starts,
         context_lengths=np.array([s.computed for s in sequences], np.int32),

@@ -1,8 +1,8 @@
 """Decides what each step computes. Pure: knows pages and tokens, no tensors, no clock.
 
 Order within `schedule`, each with its side effects:
-  1. admit    waiting sequences in order, while a batch slot and pages for the whole prompt are free;
-              opens them in the page cache
+  1. admit    waiting sequences in order, while a batch slot and pages for the whole prompt are
+              free; opens them in the page cache
   2. decode   one token for every decoding sequence, the senior first
   3. prefill  chunks in what is left of the token budget, short rests first
 
@@ -20,10 +20,10 @@ from text_generation_server._native import PageCache
 from text_generation_server.engine.sequence import Phase, Sequence
 
 AGEING = 0.25
-"""Share of a full chunk by which a prompt's rest counts as shorter for each step it was passed over."""
+"""Share of a full chunk by which a rest counts as shorter for each step it was passed over."""
 
 LOOKAHEAD = 4
-"""Requests the router may send ahead of a free place, so that a place is never empty for a round trip."""
+"""Requests the router may send ahead of a free place, so that none is empty for a round trip."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,8 +140,8 @@ class Scheduler:
             sequence.cached_tokens = cached
 
     def _fits(self, sequence: Sequence) -> bool:
-        """Whether the rest of its prompt finds pages beside those promised to running ones, with one
-        page of growth left for each of these."""
+        """Whether the rest of its prompt finds pages beside those promised to running sequences,
+        with one page of growth left for each of these."""
         counts = self._cache.counts()
         promised = sum(self._pages_wanted(s) for s in self._running) + len(self._running)
         return self._pages_wanted(sequence) + promised <= counts.free + counts.cached
@@ -231,7 +231,7 @@ class Scheduler:
         self._waiting.appendleft(sequence)
 
     def commit(self, sequence: Sequence, length: int) -> None:
-        """Put the sequence's computed tokens up to `length` into the cache, if they are not there."""
+        """Put the computed tokens up to `length` into the cache, where they are not there yet."""
         assert sequence.handle is not None
         start = self._cache.committed_tokens(sequence.handle)
         if start < length:

@@ -95,8 +95,8 @@ class Sequence:
         return min(self.length, self.request.prompt_length + self.keep_tokens)
 
     def common_prefix(self, other: "Sequence", start: int) -> int:
-        """Length of the longest common prefix, given that the first `start` tokens are equal. Domains
-        count as part of a token."""
+        """Length of the longest common prefix, given that the first `start` tokens are equal.
+        Domains count as part of a token."""
         stop = min(self.length, other.length)
         if start >= stop:
             return stop

@@ -33,6 +33,4 @@ def _load_oracle(config: ServeConfig, assets: Assets) -> OracleExecutor:
         words = round_trip_words(tokenizer)
     except ValueError as error:
         raise ConfigError(str(error)) from error
-    return OracleExecutor(
-        words, tokenizer.get_vocab_size(), page_tokens=config.engine.page_tokens
-    )
+    return OracleExecutor(words, tokenizer.get_vocab_size(), page_tokens=config.engine.page_tokens)

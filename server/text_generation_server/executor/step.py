@@ -6,6 +6,7 @@ take it without walking Python objects. The engine cannot tell executors apart.
 Letters: T tokens computed in the step, S sequences in it, R rows whose next token is drawn.
 """
 
+from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
@@ -36,7 +37,7 @@ class StepPlan:
     """One step: first the page copies in order, then all sequences' tokens at once."""
 
     copies: Int32Array
-    """[copies, 2] page ids (source, destination), to be made in order before anything is written."""
+    """[copies, 2] page ids (source, destination), made in order before anything is written."""
     tokens: Uint32Array
     """[T] token ids, sequence after sequence."""
     domains: Uint64Array
@@ -44,11 +45,11 @@ class StepPlan:
     query_starts: Int32Array
     """[S + 1] sequence s computes tokens[query_starts[s]:query_starts[s + 1]]."""
     context_lengths: Int32Array
-    """[S] tokens of the sequence whose KV is in its pages already: the position of its first token."""
+    """[S] tokens of a sequence whose KV is in its pages: the position of its first token here."""
     page_starts: Int32Array
     """[S + 1] sequence s has the page table pages[page_starts[s]:page_starts[s + 1]]."""
     pages: Int32Array
-    """Page ids; position p of a sequence lies in its page p // page_tokens, cell p % page_tokens."""
+    """Page ids; a sequence's position p lies in its page p // page_tokens, cell p % page_tokens."""
     sample_rows: Int32Array
     """[R] indices into tokens: the rows whose logits are wanted."""
     sample_slots: Int32Array
@@ -96,7 +97,7 @@ class Ticket(Protocol):
     """A submitted step."""
 
     def wait(self) -> StepResult:
-        """Block until the step is done. Raises what the step raised; its writes are then undefined."""
+        """Block until the step is done. Raises what it raised; its writes are then undefined."""
         ...
 
 
@@ -106,7 +107,7 @@ class Executor(Protocol):
     facts: ExecutorFacts
 
     def bind(self, pool: PagePool, num_slots: int) -> None:
-        """Take the memory to compute in and the number of sampler slots; called once, before submit."""
+        """Take the memory to compute in and the number of sampler slots. Called once, first."""
         ...
 
     def submit(self, plan: StepPlan) -> Ticket:
