@@ -31,10 +31,14 @@ class Stream:
     def __init__(self, accepts: bool = True) -> None:
         self._events: queue.Queue[StepEvents | Load] = queue.Queue()
         self._accepts = accepts
+        self.ended = False
 
-    def __call__(self, event: StepEvents | Load) -> bool:
+    def offer(self, event: StepEvents | Load) -> bool:
         self._events.put(event)
         return self._accepts
+
+    def end(self) -> None:
+        self.ended = True
 
     def next(self) -> StepEvents | Load:
         return self._events.get(timeout=TIMEOUT)
@@ -116,6 +120,7 @@ def test_new_stream_cancels_the_requests_of_the_old_one(running: Running) -> Non
     assert ids == expected_greedy(request), "neither the old request nor a late admit answers"
     assert isinstance(finished, Completion)
     assert finished.reason is FinishReason.LENGTH
+    assert old.ended
 
 
 def test_detach_cancels_and_idles(running: Running) -> None:

@@ -70,8 +70,8 @@ class EngineService(engine_pb2_grpc.EngineServicer):
         """The data path: commands in on a reader thread, events out on this one."""
         _expect_hello(request_iterator, context)
         stream = _Stream(next(self._streams), self._loop)
-        context.add_callback(stream.close)
-        self._loop.post(Attach(stream.number, stream.offer))
+        context.add_callback(stream.detach)
+        self._loop.post(Attach(stream.number, stream))
         reader = threading.Thread(
             target=stream.read, args=(request_iterator,), name="serve-reader", daemon=True
         )
@@ -96,10 +96,14 @@ class _Stream:
             self._closed.set()
         return not self._closed.is_set()
 
-    def close(self) -> None:
-        """End the stream from any thread; called by grpc when the call ends, however it does."""
-        self._closed.set()
+    def detach(self) -> None:
+        """End the stream because the router has; called when the call ends, however it does."""
         self._loop.post(Detach(self.number))
+        self.end()
+
+    def end(self) -> None:
+        """Let `events` come to its end."""
+        self._closed.set()
         try:
             self._events.put_nowait(None)  # wakes `events`
         except queue.Full:
@@ -118,10 +122,10 @@ class _Stream:
             for command in commands:
                 self._handle(command)
         except grpc.RpcError:
-            pass  # the call was ended; grpc has called `close`
+            pass  # the call was ended; grpc has called `detach`
         except Exception:
             logger.exception("the command stream failed")
-        self.close()
+        self.detach()
 
     def _handle(self, command: engine_pb2.RouterCommand) -> None:
         kind = command.WhichOneof("command")

@@ -11,6 +11,7 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Protocol
 
 from text_generation_server.engine.engine import Engine
 from text_generation_server.engine.request import Load, Request, StepEvents
@@ -26,8 +27,17 @@ LOAD_INTERVAL = 0.1
 STEP_DEADLINE = 120.0
 """Seconds after which a running step counts as overdue."""
 
-Sink = Callable[[StepEvents | Load], bool]
-"""Takes an event; False when it can take no more, which detaches it."""
+
+class Sink(Protocol):
+    """Where events go. Called on the engine's thread; never blocks."""
+
+    def offer(self, event: StepEvents | Load) -> bool:
+        """Take an event; False when it can take no more, which detaches the sink."""
+        ...
+
+    def end(self) -> None:
+        """Nothing will follow: another stream has taken the place."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,7 +136,7 @@ class EngineLoop:
 
     def _carry_out(self, command: Command) -> None:
         if isinstance(command, Attach):
-            self._engine.cancel_all()
+            self._detach()
             self._stream, self._sink, self._reported = command.stream, command.sink, None
         elif command.stream != self._stream:
             return
@@ -163,10 +173,12 @@ class EngineLoop:
     def _send(self, event: StepEvents | Load) -> None:
         if self._sink is None or not event:
             return
-        if not self._sink(event):
+        if not self._sink.offer(event):
             logger.warning("the router does not read its events: its stream is ended")
             self._detach()
 
     def _detach(self) -> None:
         self._engine.cancel_all()
+        if self._sink is not None:
+            self._sink.end()
         self._sink = None
