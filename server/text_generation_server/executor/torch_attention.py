@@ -44,6 +44,13 @@ class CausalMasks:
         self._context = context
 
 
+def _gather(cache: Tensor, pages: Tensor) -> tuple[Tensor, Tensor]:
+    """cache: one layer's [pages, 2, page_tokens, K, D]; pages: i64[P]. Returns contiguous copies of
+    keys and values, [P * page_tokens, K, D] each."""
+    keys, values = (cache[:, i].index_select(0, pages).flatten(0, 1) for i in (0, 1))
+    return keys, values
+
+
 class _Part(Protocol):
     """Some rows of a step that attend together."""
 
@@ -63,8 +70,8 @@ class _Prefill:
     masks: CausalMasks
 
     def attend(self, cache: Tensor, q: Tensor, out: Tensor) -> None:
-        keys = cache[:, 0].index_select(0, self.pages).flatten(0, 1).transpose(0, 1)  # [K, L, D]
-        values = cache[:, 1].index_select(0, self.pages).flatten(0, 1).transpose(0, 1)
+        gathered = _gather(cache, self.pages)
+        keys, values = (cells.transpose(0, 1) for cells in gathered)  # [K, L, D]
         for start in range(0, self.rows, _BLOCK_ROWS):
             stop = min(start + _BLOCK_ROWS, self.rows)
             block = slice(self.first_row + start, self.first_row + stop)
@@ -92,28 +99,25 @@ class _Decode:
     """[N, 1, 1, L]"""
 
     def attend(self, cache: Tensor, q: Tensor, out: Tensor) -> None:
+        keys, values = map(self._padded, _gather(cache, self.pages))
         attended = scaled_dot_product_attention(
-            q[self.rows][:, :, None],
-            self._gather(cache[:, 0]),
-            self._gather(cache[:, 1]),
-            attn_mask=self.mask,
-            enable_gqa=True,
+            q[self.rows][:, :, None], keys, values, attn_mask=self.mask, enable_gqa=True
         )
         out[self.rows] = attended[:, :, 0]
 
-    def _gather(self, cells: Tensor) -> Tensor:
-        """[N, K, L, D]"""
-        gathered = cells.index_select(0, self.pages).flatten(0, 1)
+    def _padded(self, cells: Tensor) -> Tensor:
+        """[N * L, K, D] to [N, K, L, D]."""
         # The mask alone would let a NaN that somebody left in an unused cell through.
-        gathered.index_fill_(0, self.padding, 0.0)
-        return gathered.unflatten(0, (len(self.rows), -1)).transpose(1, 2)
+        cells.index_fill_(0, self.padding, 0.0)
+        return cells.view(len(self.rows), -1, *cells.shape[1:]).transpose(1, 2)
 
 
 class PagedAttention:
     """The `Attention` of one step: stores the step's keys and values, then attends by sequence."""
 
     def __init__(self, pages: Tensor, plan: StepPlan, masks: CausalMasks) -> None:
-        """pages: [num_pages, layers, 2, page_tokens, K, D], written in place."""
+        """pages: [num_pages, layers, 2, page_tokens, K, D], written in place. masks are kept from
+        step to step."""
         self._pages = pages
         page_tokens = pages.shape[3]
         lengths = np.diff(plan.query_starts)

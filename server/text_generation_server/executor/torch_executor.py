@@ -12,18 +12,13 @@ import torch
 from torch import Tensor
 
 from text_generation_server._native import PagePool, Sampler
-from text_generation_server.executor.step import (
-    ExecutorFacts,
-    Int32Array,
-    StepPlan,
-    StepResult,
-    Ticket,
-)
+from text_generation_server.executor.sampling import draw
+from text_generation_server.executor.step import ExecutorFacts, StepPlan, StepResult
+from text_generation_server.executor.ticket import CompletedTicket
 from text_generation_server.executor.torch_attention import CausalMasks, PagedAttention
 from text_generation_server.executor.torch_model import Decoder
 from text_generation_server.models.errors import ModelError
 from text_generation_server.models.source import ModelSource
-from text_generation_server.models.spec import DecoderSpec
 from text_generation_server.models.weights import load_weights, weights_digest
 
 DEFAULT_PAGE_TOKENS = 32
@@ -37,18 +32,6 @@ class LoadedModel:
     decoder: Decoder
     digest: str
     """Of the files it was loaded from."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Done:
-    """The ticket of a step that has ended: the step runs inside `submit`."""
-
-    outcome: StepResult | Exception
-
-    def wait(self) -> StepResult:
-        if isinstance(self.outcome, Exception):
-            raise self.outcome
-        return self.outcome
 
 
 class TorchExecutor:
@@ -81,12 +64,9 @@ class TorchExecutor:
         self._pages = flat.view(pool.num_pages, spec.num_layers, *page_shape)
         self._sampler = Sampler(spec.vocab_size, num_slots)
 
-    def submit(self, plan: StepPlan) -> Ticket:
+    def submit(self, plan: StepPlan) -> CompletedTicket:
         """See `Executor.submit`; runs the step at once."""
-        try:
-            return _Done(self._run(plan))
-        except Exception as error:  # whatever it is, it is the step's: `wait` raises it
-            return _Done(error)
+        return CompletedTicket(self._run(plan))
 
     def close(self) -> None:
         """See `Executor.close`: lets go of the pool's memory."""
@@ -96,48 +76,14 @@ class TorchExecutor:
     @torch.inference_mode()
     def _run(self, plan: StepPlan) -> StepResult:
         assert self._pages is not None and self._sampler is not None, "submit before bind"
-        # Slots first: they then follow the plans even when the step fails later.
-        _update_slots(self._sampler, plan)
         for source, destination in plan.copies.tolist():
             self._pages[destination] = self._pages[source]
-        if not len(plan.tokens):
-            return _NO_SAMPLES
         attention = PagedAttention(self._pages, plan, self._masks)
         tokens = torch.from_numpy(plan.tokens.astype(np.int64))
         hidden = self._decoder.forward(tokens, attention.positions, attention)
-        if not len(plan.sample_rows):
-            return _NO_SAMPLES
         rows = torch.from_numpy(plan.sample_rows.astype(np.int64))
         logits = self._decoder.logits(hidden[rows])
-        drawn_positions = (attention.positions[rows] + 1).to(torch.int32)
-        return _sample(self._sampler, logits, plan.sample_slots, drawn_positions)
-
-
-_NO_SAMPLES = StepResult(
-    token_ids=np.empty(0, np.int32),
-    logprobs=np.empty(0, np.float32),
-    top_starts=np.zeros(1, np.int32),
-    top_ids=np.empty(0, np.int32),
-    top_logprobs=np.empty(0, np.float32),
-)
-
-
-def _update_slots(sampler: Sampler, plan: StepPlan) -> None:
-    for slot in plan.slots_closed.tolist():
-        sampler.close(slot)
-    for opening in plan.slots_opened:
-        sampler.open(opening.slot, opening.params, opening.prompt, opening.generated)
-
-
-def _sample(sampler: Sampler, logits: Tensor, slots: Int32Array, positions: Tensor) -> StepResult:
-    samples = sampler.sample(logits.numpy(), slots, positions.numpy())
-    return StepResult(
-        token_ids=np.asarray(samples.token_ids),
-        logprobs=np.asarray(samples.logprobs),
-        top_starts=np.asarray(samples.top_starts),
-        top_ids=np.asarray(samples.top_ids),
-        top_logprobs=np.asarray(samples.top_logprobs),
-    )
+        return draw(self._sampler, plan, logits.numpy(), attention.positions[rows].numpy() + 1)
 
 
 def _facts(model: LoadedModel, page_tokens: int) -> ExecutorFacts:
@@ -159,7 +105,6 @@ def _facts(model: LoadedModel, page_tokens: int) -> ExecutorFacts:
 
 def load_torch_executor(
     source: ModelSource,
-    spec: DecoderSpec,
     dtype: str,
     page_tokens: int | None = None,
     num_threads: int | None = None,
@@ -170,6 +115,7 @@ def load_torch_executor(
     """
     if dtype not in _DTYPES:
         raise ModelError(f"the dtype {dtype!r} is not supported, only {', '.join(_DTYPES)}")
-    digest = weights_digest(source)
+    spec = source.spec()
     decoder = Decoder(spec, load_weights(source, spec, _DTYPES[dtype]))
-    return TorchExecutor(LoadedModel(decoder, digest), page_tokens, num_threads)
+    model = LoadedModel(decoder, weights_digest(source))
+    return TorchExecutor(model, page_tokens, num_threads)

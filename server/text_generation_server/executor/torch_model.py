@@ -119,10 +119,9 @@ class Decoder:
 
     def _heads(self, qkv: Tensor, rotate: Rotation) -> tuple[Tensor, Tensor, Tensor]:
         queries, shared = self.spec.num_heads, self.spec.num_kv_heads
-        heads = qkv.unflatten(-1, (queries + 2 * shared, self.spec.head_dim))
-        qk, v = heads.split((queries + shared, shared), dim=1)
-        q, k = rotate(qk).split((queries, shared), dim=1)
-        return q, k, v
+        heads = qkv.view(len(qkv), queries + 2 * shared, self.spec.head_dim)
+        rotated = rotate(heads[:, : queries + shared])
+        return rotated[:, :queries], rotated[:, queries:], heads[:, queries + shared :]
 
 
 def _layer(spec: DecoderSpec, weights: dict[str, Tensor], index: int) -> Layer:

@@ -85,14 +85,21 @@ def _read_tokenizer(path: Path) -> bytes:
 
 
 def _folder_eos_ids(folder: Path, tokenizer: bytes, eos_token: str) -> tuple[int, ...]:
-    configs = (_read_optional(folder / "generation_config.json"), read_json(folder / "config.json"))
-    stated = next((c["eos_token_id"] for c in configs if c.get("eos_token_id") is not None), [])
-    ids = set(stated if isinstance(stated, list) else [stated])
+    """The ids that the configs state, the generation's before the model's, and the tokenizer's."""
+    generation = _read_optional(folder / "generation_config.json")
+    stated = generation.get("eos_token_id")
+    if stated is None:
+        stated = read_json(folder / "config.json").get("eos_token_id")
+    ids: set[int | None] = set(stated) if isinstance(stated, list) else {stated}
     try:
-        eos_id = Tokenizer.from_buffer(tokenizer).token_to_id(eos_token)
+        ids.add(Tokenizer.from_buffer(tokenizer).token_to_id(eos_token))
     except Exception as error:  # the library raises nothing narrower
         raise ModelError(f"{folder / 'tokenizer.json'} is damaged: {error}") from error
-    return tuple(sorted(ids if eos_id is None else ids | {eos_id}))
+    return _ascending(ids)
+
+
+def _ascending(ids: set[int | None]) -> tuple[int, ...]:
+    return tuple(sorted(i for i in ids if i is not None))
 
 
 def _read_optional(path: Path) -> dict[str, Any]:
@@ -112,7 +119,7 @@ def _token_text(config: dict[str, Any], key: str) -> str:
     token = config.get(key)
     if isinstance(token, dict):
         token = token.get("content")
-    return token or ""
+    return str(token or "")
 
 
 def _gguf_assets(file: GgufFile) -> Assets:
@@ -129,7 +136,7 @@ def _gguf_assets(file: GgufFile) -> Assets:
 def _gguf_eos_ids(file: GgufFile, tokens: list[str]) -> tuple[int, ...]:
     stated = {file.get(f"tokenizer.ggml.{name}_token_id") for name in ("eos", "eot", "eom")}
     known = {i for i, token in enumerate(tokens) if token in _END_OF_TURN_TEXTS}
-    return tuple(sorted((stated - {None}) | known))
+    return _ascending(stated | known)
 
 
 def _gguf_token(file: GgufFile, tokens: list[str], name: str) -> str:
@@ -140,4 +147,4 @@ def _gguf_token(file: GgufFile, tokens: list[str], name: str) -> str:
         raise ModelError(
             f"{file.path}: the {name} token's id is {token_id}, but there are {len(tokens)} tokens"
         )
-    return tokens[token_id]
+    return str(tokens[token_id])

@@ -114,8 +114,9 @@ class GgufFile:
         """Name and float32 values of every weight tensor, as Hugging Face's Llama has them."""
         for name in self._tensors:
             if name != _ROPE_DIVISORS:
-                yield _hugging_face_name(name), _undo_permutation(
-                    name, self._dequantized(name), spec
+                yield (
+                    _hugging_face_name(name),
+                    _undo_permutation(name, self._dequantized(name), spec),
                 )
 
     def __len__(self) -> int:
@@ -125,10 +126,12 @@ class GgufFile:
     def _dequantized(self, name: str) -> npt.NDArray[np.float32]:
         tensor = self._tensors[name]
         try:
-            return gguf.dequantize(tensor.data, tensor.tensor_type).astype(np.float32, copy=False)
+            values = gguf.dequantize(tensor.data, tensor.tensor_type)
+            return np.require(values, np.float32, "W")
         except (ValueError, NotImplementedError) as error:
+            kind = tensor.tensor_type.name
             raise ModelError(
-                f"{self.path}: tensor {name} of type {tensor.tensor_type.name} cannot be read: {error}"
+                f"{self.path}: tensor {name} ({kind}) cannot be read: {error}"
             ) from error
 
 

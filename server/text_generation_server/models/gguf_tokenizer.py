@@ -105,9 +105,7 @@ def _added_tokens(file: GgufFile, tokens: list[str]) -> list[AddedToken]:
     ]
 
 
-def _add_bos(
-    tokenizer: Tokenizer, file: GgufFile, tokens: list[str], pre: _PreTokenizer
-) -> None:
+def _add_bos(tokenizer: Tokenizer, file: GgufFile, tokens: list[str], pre: _PreTokenizer) -> None:
     if not file.get("tokenizer.ggml.add_bos_token", pre.adds_bos):
         return
     bos_id = file.require("tokenizer.ggml.bos_token_id")

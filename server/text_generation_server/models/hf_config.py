@@ -114,7 +114,9 @@ def _rope(config: dict[str, Any]) -> RopeSpec:
 def _llama3_scaling(scaling: dict[str, Any]) -> Llama3Scaling:
     low, high = _number(scaling, "low_freq_factor"), _number(scaling, "high_freq_factor")
     if not low < high:
-        raise ModelError(f"config.json: low_freq_factor {low} must be below high_freq_factor {high}")
+        raise ModelError(
+            f"config.json: low_freq_factor {low} must be below high_freq_factor {high}"
+        )
     original = _integer(scaling, "original_max_position_embeddings")
     return Llama3Scaling(_factor(scaling), low, high, original)
 

@@ -58,7 +58,9 @@ class ModelSource:
         return spec_from_config(read_json(self.path / "config.json"))
 
 
-def resolve(model_id: str, revision: str | None = None, hub_cache: Path | None = None) -> ModelSource:
+def resolve(
+    model_id: str, revision: str | None = None, hub_cache: Path | None = None
+) -> ModelSource:
     """Find the model, downloading it where the id names one of the Hugging Face Hub.
 
     model_id: `EMBEDDED_MODEL`, a local folder, a local .gguf file or a hub id, tried in this order.

@@ -104,13 +104,15 @@ class DecoderSpec:
                 raise ModelError(f"the model's {name} is {getattr(self, name)}, must be at least 1")
         if self.num_heads % self.num_kv_heads:
             raise ModelError(
-                f"the model's {self.num_heads} heads cannot share {self.num_kv_heads} kv heads evenly"
+                f"the model's {self.num_heads} heads are no multiple of its "
+                f"{self.num_kv_heads} kv heads"
             )
         if self.head_dim % 2:
             raise ModelError(f"the model's head_dim is {self.head_dim}, must be even for its rope")
         if not (self.norm_eps >= 0 and self.rope.theta > 0):
             raise ModelError(
-                f"the model's norm_eps {self.norm_eps} or rope theta {self.rope.theta} is out of range"
+                f"the model's norm_eps is {self.norm_eps} and its rope theta {self.rope.theta}, "
+                "must be at least 0 and above 0"
             )
 
     def tensor_shapes(self) -> dict[str, tuple[int, ...]]:
