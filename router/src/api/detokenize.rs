@@ -42,7 +42,12 @@ impl Detokenizer {
     /// Starts an answer.
     #[must_use]
     pub fn new(tokenizer: Arc<Tokenizer>) -> Self {
-        Self { tokenizer, window: Vec::new(), boundary: 0, emitted: 0 }
+        Self {
+            tokenizer,
+            window: Vec::new(),
+            boundary: 0,
+            emitted: 0,
+        }
     }
 
     /// The text that is complete with this token; empty for special tokens and for tokens that end
@@ -96,13 +101,22 @@ impl Detokenizer {
         let held = text.len().saturating_sub(self.emitted);
         self.window.drain(..self.window.len() - MAX_WINDOW / 2);
         self.boundary = 0;
-        self.emitted = self.tokenizer.decode(&self.window).len().saturating_sub(held);
+        self.emitted = self
+            .tokenizer
+            .decode(&self.window)
+            .len()
+            .saturating_sub(held);
     }
 }
 
 /// Bytes of the text before what later tokens may still change.
 fn complete_len(text: &str) -> usize {
-    let held = text.chars().rev().take(MAX_HELD).take_while(|&c| c == REPLACEMENT).count();
+    let held = text
+        .chars()
+        .rev()
+        .take(MAX_HELD)
+        .take_while(|&c| c == REPLACEMENT)
+        .count();
     text.len() - held * REPLACEMENT.len_utf8()
 }
 

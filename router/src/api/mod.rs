@@ -1,6 +1,19 @@
-//! The HTTP surface: one file per endpoint over the parts they share.
+//! The HTTP surface: one file per endpoint in `routes`, over the parts they share.
+//!
+//! A handler extracts, validates, tokenizes and submits, and hands the answers to an encoder.
 
+pub mod answer;
+pub mod auth;
 pub mod detokenize;
+pub mod extract;
+pub mod native;
+pub mod openai;
+pub mod openapi;
+pub mod routes;
+pub mod sse;
 pub mod stop;
 pub mod template;
+pub mod timing;
 pub mod tokenizer;
+pub mod types;
+pub mod validate;

@@ -37,29 +37,47 @@ impl StopMatcher {
     /// Watches for non-empty `stops`.
     #[must_use]
     pub fn new(stops: Vec<String>, mode: StopText) -> Self {
-        Self { stops, mode, tail: String::new(), held: 0 }
+        Self {
+            stops,
+            mode,
+            tail: String::new(),
+            held: 0,
+        }
     }
 
     /// Takes the next piece of the answer and gives out what may be shown of it.
     pub fn push(&mut self, piece: String) -> Released {
         if self.stops.is_empty() {
-            return Released { text: piece, stopped: false };
+            return Released {
+                text: piece,
+                stopped: false,
+            };
         }
         let shown = self.tail.len() - self.held;
         self.tail.push_str(&piece);
         if let Some((start, end)) = self.first_match() {
-            let until = if self.mode == StopText::Keep { end } else { start };
+            let until = if self.mode == StopText::Keep {
+                end
+            } else {
+                start
+            };
             // Text before `shown` is out already; only a kept stop string can begin there.
             let text = self.tail.get(shown..until).unwrap_or_default().to_owned();
             (self.tail, self.held) = (String::new(), 0);
-            return Released { text, stopped: true };
+            return Released {
+                text,
+                stopped: true,
+            };
         }
         let open = self.open_len();
         let held = if self.mode == StopText::Drop { open } else { 0 };
         let text = self.tail[shown..self.tail.len() - held].to_owned();
         self.tail.drain(..self.tail.len() - open);
         self.held = held;
-        Released { text, stopped: false }
+        Released {
+            text,
+            stopped: false,
+        }
     }
 
     /// The text still held back, when nothing follows.
@@ -79,7 +97,11 @@ impl StopMatcher {
 
     /// Length of the longest end of `tail` that a stop string begins with.
     fn open_len(&self) -> usize {
-        self.stops.iter().map(|stop| open_len(&self.tail, stop)).max().unwrap_or(0)
+        self.stops
+            .iter()
+            .map(|stop| open_len(&self.tail, stop))
+            .max()
+            .unwrap_or(0)
     }
 }
 
@@ -87,7 +109,10 @@ impl StopMatcher {
 fn open_len(text: &str, stop: &str) -> usize {
     let (text, stop) = (text.as_bytes(), stop.as_bytes());
     let longest = text.len().min(stop.len() - 1);
-    (1..=longest).rev().find(|&n| text.ends_with(&stop[..n])).unwrap_or(0)
+    (1..=longest)
+        .rev()
+        .find(|&n| text.ends_with(&stop[..n]))
+        .unwrap_or(0)
 }
 
 #[cfg(test)]

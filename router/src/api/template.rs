@@ -58,15 +58,25 @@ impl ChatTemplate {
     /// When the source is no valid Jinja.
     pub fn new(source: &str, bos: &str, eos: &str) -> Result<Self, TemplateError> {
         let mut environment = Environment::new();
-        let syntax = SyntaxConfig::builder().trim_blocks(true).lstrip_blocks(true).build();
+        let syntax = SyntaxConfig::builder()
+            .trim_blocks(true)
+            .lstrip_blocks(true)
+            .build();
         environment.set_syntax(syntax.expect("the default delimiters are valid"));
         environment.set_fuel(Some(FUEL));
-        environment.set_unknown_method_callback(minijinja_contrib::pycompat::unknown_method_callback);
+        environment
+            .set_unknown_method_callback(minijinja_contrib::pycompat::unknown_method_callback);
         environment.add_function("raise_exception", raise_exception);
         environment.add_function("strftime_now", strftime_now);
         environment.add_filter("tojson", tojson);
-        environment.add_template_owned(NAME, neutral_generation_blocks(source)).map_err(explain)?;
-        Ok(Self { environment, bos: bos.to_owned(), eos: eos.to_owned() })
+        environment
+            .add_template_owned(NAME, neutral_generation_blocks(source))
+            .map_err(explain)?;
+        Ok(Self {
+            environment,
+            bos: bos.to_owned(),
+            eos: eos.to_owned(),
+        })
     }
 
     /// The conversation's text up to where the model writes. A last message of the assistant is
@@ -103,36 +113,55 @@ impl ChatTemplate {
 
 /// The last message, marked at its end, when it is a text of the assistant.
 fn open_message(messages: &[Message]) -> Option<Message> {
-    let last = messages.last().filter(|message| message.role == "assistant")?;
+    let last = messages
+        .last()
+        .filter(|message| message.role == "assistant")?;
     let content = last.content.as_deref()?.trim_end();
     let marked = format!("{content}{CONTINUE_TAG}");
-    (!content.is_empty()).then(|| Message { content: Some(marked), ..last.clone() })
+    (!content.is_empty()).then(|| Message {
+        content: Some(marked),
+        ..last.clone()
+    })
 }
 
 /// The error's own words: a template's `raise_exception` text is meant for the client.
 #[expect(clippy::needless_pass_by_value, reason = "used as `map_err(explain)`")]
 fn explain(error: Error) -> TemplateError {
-    let detail = error.detail().map_or_else(|| error.kind().to_string(), str::to_owned);
+    let detail = error
+        .detail()
+        .map_or_else(|| error.kind().to_string(), str::to_owned);
     TemplateError(match error.line() {
         Some(line) => format!("{detail} (line {line})"),
         None => detail,
     })
 }
 
-#[expect(clippy::needless_pass_by_value, reason = "the signature of template functions")]
+#[expect(
+    clippy::needless_pass_by_value,
+    reason = "the signature of template functions"
+)]
 fn raise_exception(message: String) -> Result<Value, Error> {
     Err(Error::new(ErrorKind::InvalidOperation, message))
 }
 
-#[expect(clippy::needless_pass_by_value, reason = "the signature of template functions")]
+#[expect(
+    clippy::needless_pass_by_value,
+    reason = "the signature of template functions"
+)]
 fn strftime_now(format: String) -> Result<String, Error> {
     jiff::fmt::strtime::format(&format, &Zoned::now()).map_err(|error| {
-        Error::new(ErrorKind::InvalidOperation, format!("strftime_now({format:?}): {error}"))
+        Error::new(
+            ErrorKind::InvalidOperation,
+            format!("strftime_now({format:?}): {error}"),
+        )
     })
 }
 
 /// Python's `json.dumps`: minijinja's own filter escapes for HTML, which no model has seen.
-#[expect(clippy::needless_pass_by_value, reason = "the signature of template filters")]
+#[expect(
+    clippy::needless_pass_by_value,
+    reason = "the signature of template filters"
+)]
 fn tojson(value: Value, indent: Option<usize>, options: Kwargs) -> Result<Value, Error> {
     let indent = match indent {
         Some(indent) => Some(indent),
@@ -145,15 +174,21 @@ fn tojson(value: Value, indent: Option<usize>, options: Kwargs) -> Result<Value,
     }
     options.assert_all_used()?;
     let json = match indent {
-        Some(indent) => to_json(&value, PrettyFormatter::with_indent(" ".repeat(indent).as_bytes())),
+        Some(indent) => to_json(
+            &value,
+            PrettyFormatter::with_indent(" ".repeat(indent).as_bytes()),
+        ),
         None => to_json(&value, SpacedFormatter),
     };
-    json.map(Value::from).map_err(|error| Error::new(ErrorKind::BadSerialization, error.to_string()))
+    json.map(Value::from)
+        .map_err(|error| Error::new(ErrorKind::BadSerialization, error.to_string()))
 }
 
 fn to_json(value: &Value, formatter: impl Formatter) -> serde_json::Result<String> {
     let mut json = Vec::new();
-    value.serialize(&mut serde_json::Serializer::with_formatter(&mut json, formatter))?;
+    value.serialize(&mut serde_json::Serializer::with_formatter(
+        &mut json, formatter,
+    ))?;
     Ok(String::from_utf8(json).expect("serde_json writes UTF-8"))
 }
 

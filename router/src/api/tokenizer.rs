@@ -71,7 +71,10 @@ impl Tokenizer {
         inner.with_truncation(None).map_err(bad_file)?;
         inner.with_padding(None);
         let added = inner.get_added_tokens_decoder();
-        let special_ids = added.iter().filter(|(_, token)| token.special).map(|(id, _)| *id);
+        let special_ids = added
+            .iter()
+            .filter(|(_, token)| token.special)
+            .map(|(id, _)| *id);
         Ok(Self {
             special_ids: special_ids.collect(),
             inner: Arc::new(inner),
@@ -83,7 +86,11 @@ impl Tokenizer {
     ///
     /// # Errors
     /// Any [`TokenizeError`] but `BadFile`.
-    pub async fn encode(&self, text: String, specials: Specials) -> Result<Vec<u32>, TokenizeError> {
+    pub async fn encode(
+        &self,
+        text: String,
+        specials: Specials,
+    ) -> Result<Vec<u32>, TokenizeError> {
         self.on_worker(move |tokenizer| {
             let encoding = tokenizer.encode_fast(text, specials == Specials::Add)?;
             Ok(encoding.get_ids().to_vec())
@@ -103,7 +110,12 @@ impl Tokenizer {
         self.on_worker(move |tokenizer| {
             let encoding = tokenizer.encode(text, specials == Specials::Add)?;
             let tokens = encoding.get_ids().iter().zip(encoding.get_offsets());
-            Ok(tokens.map(|(&id, &(start, end))| TokenSpan { id, bytes: start..end }).collect())
+            Ok(tokens
+                .map(|(&id, &(start, end))| TokenSpan {
+                    id,
+                    bytes: start..end,
+                })
+                .collect())
         })
         .await
     }
@@ -155,7 +167,9 @@ impl Tokenizer {
 
 impl std::fmt::Debug for Tokenizer {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Tokenizer").field("special_ids", &self.special_ids).finish_non_exhaustive()
+        f.debug_struct("Tokenizer")
+            .field("special_ids", &self.special_ids)
+            .finish_non_exhaustive()
     }
 }
 

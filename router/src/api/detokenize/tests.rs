@@ -24,27 +24,42 @@ fn gives_a_character_with_its_last_byte() {
 #[test]
 fn gives_what_is_whole_of_a_token_that_ends_inside_a_character() {
     // " x" + 你 + 好 over three tokens, each but the last ending inside a character.
-    assert_eq!(deltas(&byte_level(), &[259, 260, 0xA5, 0xBD]), [" x", "你", "", "好", ""]);
+    assert_eq!(
+        deltas(&byte_level(), &[259, 260, 0xA5, 0xBD]),
+        [" x", "你", "", "好", ""]
+    );
 }
 
 #[test]
 fn keeps_the_blank_between_words_and_drops_the_first() {
-    assert_eq!(deltas(&byte_fallback(), &[259, 260, 261, 263]), ["the", " cat", "s", " é", ""]);
+    assert_eq!(
+        deltas(&byte_fallback(), &[259, 260, 261, 263]),
+        ["the", " cat", "s", " é", ""]
+    );
 }
 
 #[test]
 fn special_tokens_have_no_text_and_split_nothing() {
-    assert_eq!(deltas(&byte_level(), &[BOS, 0xC3, EOS, 0xA9, EOS]), ["", "", "", "é", "", ""]);
+    assert_eq!(
+        deltas(&byte_level(), &[BOS, 0xC3, EOS, 0xA9, EOS]),
+        ["", "", "", "é", "", ""]
+    );
 }
 
 #[test]
 fn an_unfinished_character_comes_out_at_the_end() {
-    assert_eq!(deltas(&byte_level(), &[97, 0xE2, 0x82]), ["a", "", "", "\u{FFFD}"]);
+    assert_eq!(
+        deltas(&byte_level(), &[97, 0xE2, 0x82]),
+        ["a", "", "", "\u{FFFD}"]
+    );
 }
 
 #[test]
 fn a_replacement_character_that_the_model_wrote_is_text() {
-    assert_eq!(deltas(&byte_level(), &bytes("\u{FFFD}a")).concat(), "\u{FFFD}a");
+    assert_eq!(
+        deltas(&byte_level(), &bytes("\u{FFFD}a")).concat(),
+        "\u{FFFD}a"
+    );
 }
 
 #[test]
@@ -67,7 +82,11 @@ fn a_long_answer_of_garbage_keeps_the_window_small() {
 
 fn byte_level_ids() -> impl Strategy<Value = Vec<u32>> {
     // Mostly tokens that make and break characters.
-    let id = prop_oneof![0..263u32, 256..263u32, prop::sample::select(vec![0xE2, 0x82, 0xAC, 0xF0])];
+    let id = prop_oneof![
+        0..263u32,
+        256..263u32,
+        prop::sample::select(vec![0xE2, 0x82, 0xAC, 0xF0])
+    ];
     proptest::collection::vec(id, 0..120)
 }
 

@@ -22,7 +22,11 @@ fn naive(stops: &[&str], mode: StopText, text: &str) -> (String, bool) {
     for end in (0..=text.len()).filter(|&end| text.is_char_boundary(end)) {
         let ending = stops.iter().filter(|stop| text[..end].ends_with(**stop));
         if let Some(stop) = ending.max_by_key(|stop| stop.len()) {
-            let cut = if mode == StopText::Keep { end } else { end - stop.len() };
+            let cut = if mode == StopText::Keep {
+                end
+            } else {
+                end - stop.len()
+            };
             return (text[..cut].to_owned(), true);
         }
     }
@@ -31,20 +35,41 @@ fn naive(stops: &[&str], mode: StopText, text: &str) -> (String, bool) {
 
 #[test]
 fn finds_a_stop_string_across_pieces() {
-    assert_eq!(run(&["</s>"], StopText::Keep, &["a<", "/", "s>b"]), ("a</s>".into(), true));
-    assert_eq!(run(&["</s>"], StopText::Drop, &["a<", "/", "s>b"]), ("a".into(), true));
+    assert_eq!(
+        run(&["</s>"], StopText::Keep, &["a<", "/", "s>b"]),
+        ("a</s>".into(), true)
+    );
+    assert_eq!(
+        run(&["</s>"], StopText::Drop, &["a<", "/", "s>b"]),
+        ("a".into(), true)
+    );
 }
 
 #[test]
 fn gives_back_what_turned_out_to_be_no_stop_string() {
-    assert_eq!(run(&["aab"], StopText::Drop, &["a", "a", "a", "c"]), ("aaac".into(), false));
+    assert_eq!(
+        run(&["aab"], StopText::Drop, &["a", "a", "a", "c"]),
+        ("aaac".into(), false)
+    );
 }
 
 #[test]
 fn keeps_text_flowing_when_the_stop_string_is_kept() {
     let mut matcher = StopMatcher::new(vec!["ab".into()], StopText::Keep);
-    assert_eq!(matcher.push("xa".into()), Released { text: "xa".into(), stopped: false });
-    assert_eq!(matcher.push("bc".into()), Released { text: "b".into(), stopped: true });
+    assert_eq!(
+        matcher.push("xa".into()),
+        Released {
+            text: "xa".into(),
+            stopped: false
+        }
+    );
+    assert_eq!(
+        matcher.push("bc".into()),
+        Released {
+            text: "b".into(),
+            stopped: true
+        }
+    );
 }
 
 #[test]
@@ -57,13 +82,19 @@ fn holds_back_no_more_than_a_match_needs() {
 
 #[test]
 fn without_stop_strings_text_passes_through() {
-    assert_eq!(run(&[], StopText::Drop, &["a", "", "b"]), ("ab".into(), false));
+    assert_eq!(
+        run(&[], StopText::Drop, &["a", "", "b"]),
+        ("ab".into(), false)
+    );
 }
 
 /// Characters that share bytes, so that matches could begin inside one.
 fn text(max: usize) -> impl Strategy<Value = String> {
-    proptest::collection::vec(prop::sample::select(vec!['a', 'b', 'é', '€', '₭', '😀', '😁']), 0..max)
-        .prop_map(String::from_iter)
+    proptest::collection::vec(
+        prop::sample::select(vec!['a', 'b', 'é', '€', '₭', '😀', '😁']),
+        0..max,
+    )
+    .prop_map(String::from_iter)
 }
 
 proptest! {

@@ -21,7 +21,10 @@ fn render(source: &str, messages: &[Message]) -> Result<String, String> {
 
 #[test]
 fn renders_a_conversation_and_asks_for_the_answer() {
-    let text = render(CHATML, &[message("system", "Be brief."), message("user", "1 < 2?")]);
+    let text = render(
+        CHATML,
+        &[message("system", "Be brief."), message("user", "1 < 2?")],
+    );
     let expected = "<|im_start|>system\nBe brief.<|im_end|>\n<|im_start|>user\n1 < 2?<|im_end|>\n\
         <|im_start|>assistant\n";
     assert_eq!(text.unwrap(), expected);
@@ -30,8 +33,14 @@ fn renders_a_conversation_and_asks_for_the_answer() {
 #[test]
 fn leaves_a_last_assistant_message_open() {
     // "im" is also part of the end mark that follows it.
-    let text = render(CHATML, &[message("user", "Hi"), message("assistant", "im ")]);
-    assert_eq!(text.unwrap(), "<|im_start|>user\nHi<|im_end|>\n<|im_start|>assistant\nim");
+    let text = render(
+        CHATML,
+        &[message("user", "Hi"), message("assistant", "im ")],
+    );
+    assert_eq!(
+        text.unwrap(),
+        "<|im_start|>user\nHi<|im_end|>\n<|im_start|>assistant\nim"
+    );
 }
 
 #[test]
@@ -43,7 +52,10 @@ fn does_not_continue_an_empty_assistant_message() {
 #[test]
 fn refuses_to_continue_a_message_that_the_template_leaves_out() {
     let text = render("{{ messages | length }}", &[message("assistant", "Well")]);
-    assert!(text.unwrap_err().contains("does not write the last assistant message"));
+    assert!(
+        text.unwrap_err()
+            .contains("does not write the last assistant message")
+    );
 }
 
 #[test]
@@ -56,13 +68,19 @@ fn passes_the_models_refusal_on() {
 #[test]
 fn knows_the_special_tokens_and_python_methods() {
     let source = "{{ bos_token }}{{ messages[0].content.strip().split(' ')[0] }}{{ eos_token }}";
-    assert_eq!(render(source, &[message("user", " a b ")]).unwrap(), "<s>a</s>");
+    assert_eq!(
+        render(source, &[message("user", " a b ")]).unwrap(),
+        "<s>a</s>"
+    );
 }
 
 #[test]
 fn writes_json_as_python_does() {
     let source = r#"{{ {"a": [1, "<é'"], "b": none} | tojson }}"#;
-    assert_eq!(render(source, &[]).unwrap(), r#"{"a": [1, "<é'"], "b": null}"#);
+    assert_eq!(
+        render(source, &[]).unwrap(),
+        r#"{"a": [1, "<é'"], "b": null}"#
+    );
     let source = r#"{{ {"a": [1]} | tojson(indent=2) }}"#;
     assert_eq!(render(source, &[]).unwrap(), "{\n  \"a\": [\n    1\n  ]\n}");
 }
@@ -71,7 +89,11 @@ fn writes_json_as_python_does() {
 fn tells_the_time() {
     let text = render("{{ strftime_now('%Y') }}", &[]).unwrap();
     assert!(text.parse::<u32>().is_ok_and(|year| year > 2000), "{text}");
-    assert!(render("{{ strftime_now('%!') }}", &[]).unwrap_err().contains("strftime_now"));
+    assert!(
+        render("{{ strftime_now('%!') }}", &[])
+            .unwrap_err()
+            .contains("strftime_now")
+    );
 }
 
 #[test]
@@ -82,7 +104,10 @@ fn takes_generation_marks_for_what_they_enclose() {
 
 #[test]
 fn trims_blocks_as_hugging_face_does() {
-    assert_eq!(render("  {% if true %}\nx\n  {% endif %}\ny", &[]).unwrap(), "x\ny");
+    assert_eq!(
+        render("  {% if true %}\nx\n  {% endif %}\ny", &[]).unwrap(),
+        "x\ny"
+    );
 }
 
 #[test]
@@ -98,5 +123,8 @@ fn a_template_that_is_no_jinja_is_refused() {
 
 #[test]
 fn tools_are_none() {
-    assert_eq!(render("{% if tools is none %}-{% endif %}", &[]).unwrap(), "-");
+    assert_eq!(
+        render("{% if tools is none %}-{% endif %}", &[]).unwrap(),
+        "-"
+    );
 }

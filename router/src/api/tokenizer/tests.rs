@@ -47,9 +47,18 @@ pub(crate) fn byte_level() -> Arc<Tokenizer> {
     }
     vocab.insert("<s>".into(), BOS.into());
     vocab.insert("</s>".into(), EOS.into());
-    let pieces: [&[u8]; 5] = [b"hello", b" x\xE4", b"\xBD\xA0\xE5", b"\xA5\xBD\xE4", b"\xF0\x9F"];
+    let pieces: [&[u8]; 5] = [
+        b"hello",
+        b" x\xE4",
+        b"\xBD\xA0\xE5",
+        b"\xA5\xBD\xE4",
+        b"\xF0\x9F",
+    ];
     for (id, piece) in (258..).zip(pieces) {
-        vocab.insert(piece.iter().map(|&byte| byte_char(byte)).collect(), id.into());
+        vocab.insert(
+            piece.iter().map(|&byte| byte_char(byte)).collect(),
+            id.into(),
+        );
     }
     let byte_level = json!({"type": "ByteLevel", "add_prefix_space": false, "trim_offsets": false,
                             "use_regex": false});
@@ -81,21 +90,39 @@ async fn encodes_with_and_without_special_tokens_and_never_truncates() {
     let tokenizer = byte_level();
     let text = "abcdefgh".to_owned();
     let ids: Vec<u32> = text.bytes().map(u32::from).collect();
-    assert_eq!(tokenizer.encode(text.clone(), Specials::Omit).await.unwrap(), ids);
+    assert_eq!(
+        tokenizer
+            .encode(text.clone(), Specials::Omit)
+            .await
+            .unwrap(),
+        ids
+    );
     let with_bos = [vec![BOS], ids].concat();
-    assert_eq!(tokenizer.encode(text, Specials::Add).await.unwrap(), with_bos);
+    assert_eq!(
+        tokenizer.encode(text, Specials::Add).await.unwrap(),
+        with_bos
+    );
 }
 
 #[tokio::test]
 async fn reads_special_tokens_written_in_the_text() {
-    let ids = byte_level().encode("a</s>".into(), Specials::Omit).await.unwrap();
+    let ids = byte_level()
+        .encode("a</s>".into(), Specials::Omit)
+        .await
+        .unwrap();
     assert_eq!(ids, [u32::from(b'a'), EOS]);
 }
 
 #[tokio::test]
 async fn spans_are_the_bytes_of_the_text() {
-    let spans = byte_level().encode_spans("<s>ab".into(), Specials::Omit).await.unwrap();
-    let bytes: Vec<_> = spans.iter().map(|span| (span.id, span.bytes.clone())).collect();
+    let spans = byte_level()
+        .encode_spans("<s>ab".into(), Specials::Omit)
+        .await
+        .unwrap();
+    let bytes: Vec<_> = spans
+        .iter()
+        .map(|span| (span.id, span.bytes.clone()))
+        .collect();
     assert_eq!(bytes, [(BOS, 0..3), (97, 3..4), (98, 4..5)]);
 }
 
@@ -110,7 +137,10 @@ fn decodes_without_special_tokens() {
 
 #[test]
 fn a_file_that_is_no_tokenizer_is_refused() {
-    assert!(matches!(Tokenizer::from_bytes(b"{}", 1), Err(TokenizeError::BadFile(_))));
+    assert!(matches!(
+        Tokenizer::from_bytes(b"{}", 1),
+        Err(TokenizeError::BadFile(_))
+    ));
 }
 
 #[tokio::test(start_paused = true)]

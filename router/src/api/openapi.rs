@@ -1,0 +1,28 @@
+//! The description of the surface, served at `/openapi.json` and browsable at `/docs`.
+
+use utoipa::OpenApi;
+
+use crate::api::routes;
+
+/// Collected from the handlers.
+#[derive(Debug, OpenApi)]
+#[openapi(
+    info(
+        title = "Text generation server",
+        description = "Text generation for long prompts"
+    ),
+    paths(
+        routes::generate::generate,
+        routes::generate_stream::generate_stream,
+        routes::compat::compat,
+        routes::tokenize::tokenize,
+        routes::chat_tokenize::chat_tokenize,
+        routes::chat::chat_completions,
+        routes::completions::completions,
+        routes::models::models,
+        routes::info::info,
+        routes::health::health,
+        routes::metrics::metrics,
+    )
+)]
+pub struct ApiDoc;

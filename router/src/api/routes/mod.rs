@@ -1,0 +1,13 @@
+//! One file per endpoint.
+
+pub mod chat;
+pub mod chat_tokenize;
+pub mod compat;
+pub mod completions;
+pub mod generate;
+pub mod generate_stream;
+pub mod health;
+pub mod info;
+pub mod metrics;
+pub mod models;
+pub mod tokenize;

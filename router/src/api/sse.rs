@@ -1,0 +1,110 @@
+//! Server-sent events: answers as they come, by an encoder that knows the route's format.
+
+use std::collections::VecDeque;
+use std::convert::Infallible;
+use std::time::Duration;
+
+use axum::response::sse::{Event, KeepAlive, Sse};
+use axum::response::{IntoResponse, Response};
+use futures::stream::{BoxStream, SelectAll, select_all, unfold};
+use futures::{Stream, StreamExt};
+use http::{HeaderName, HeaderValue};
+use serde::Serialize;
+
+use crate::api::answer::{Answer, Part};
+use crate::error::ApiError;
+
+/// Silence after which a comment line shows that the connection lives.
+const KEEP_ALIVE: Duration = Duration::from_secs(15);
+
+/// Asks nginx to pass events on as they come.
+const NO_BUFFERING: (HeaderName, HeaderValue) = (
+    HeaderName::from_static("x-accel-buffering"),
+    HeaderValue::from_static("no"),
+);
+
+/// Frames to send, in order.
+pub type Frames = VecDeque<Event>;
+
+/// A route's stream format.
+pub trait Encode: Send + 'static {
+    /// Frames before the first token.
+    fn begin(&mut self, _frames: &mut Frames) {}
+
+    /// Frames of the next part of answer number `index`.
+    ///
+    /// # Errors
+    /// When the part cannot be said in this format; the stream then ends with the error.
+    fn part(&mut self, index: usize, part: Part, frames: &mut Frames) -> Result<(), ApiError>;
+
+    /// The frame of an error, after which nothing follows.
+    fn error(&self, error: &ApiError) -> Event;
+
+    /// Frames after all answers are complete.
+    fn finish(&mut self, _frames: &mut Frames) {}
+}
+
+/// A frame that carries JSON.
+pub fn json(data: &impl Serialize) -> Event {
+    Event::default()
+        .json_data(data)
+        .expect("the response types serialize to one line of JSON")
+}
+
+/// Sends the answers, interleaved as their tokens come.
+pub fn respond(answers: Vec<Answer>, encoder: impl Encode) -> Response {
+    let frames = frames(answers, encoder).map(Ok::<_, Infallible>);
+    let sse = Sse::new(frames).keep_alive(KeepAlive::new().interval(KEEP_ALIVE));
+    ([NO_BUFFERING], sse).into_response()
+}
+
+type NumberedParts = BoxStream<'static, (usize, Result<Part, ApiError>)>;
+
+struct Driver<E> {
+    parts: SelectAll<NumberedParts>,
+    encoder: E,
+    frames: Frames,
+    done: bool,
+}
+
+fn frames<E: Encode>(answers: Vec<Answer>, mut encoder: E) -> impl Stream<Item = Event> + Send {
+    let numbered = answers
+        .into_iter()
+        .enumerate()
+        .map(|(index, answer)| answer.into_parts().map(move |part| (index, part)).boxed());
+    let mut frames = Frames::new();
+    encoder.begin(&mut frames);
+    let driver = Driver {
+        parts: select_all(numbered),
+        encoder,
+        frames,
+        done: false,
+    };
+    unfold(driver, |mut driver| async move {
+        Some((driver.next().await?, driver))
+    })
+}
+
+impl<E: Encode> Driver<E> {
+    async fn next(&mut self) -> Option<Event> {
+        while self.frames.is_empty() && !self.done {
+            self.advance().await;
+        }
+        self.frames.pop_front()
+    }
+
+    async fn advance(&mut self) {
+        let Some((index, part)) = self.parts.next().await else {
+            self.encoder.finish(&mut self.frames);
+            self.done = true;
+            return;
+        };
+        let encoded = part.and_then(|part| self.encoder.part(index, part, &mut self.frames));
+        if let Err(error) = encoded {
+            self.frames.push_back(self.encoder.error(&error));
+            // Cancels the other answers.
+            self.parts = SelectAll::new();
+            self.done = true;
+        }
+    }
+}

@@ -1,0 +1,201 @@
+//! `/v1/chat/completions`.
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use utoipa::ToSchema;
+
+use super::openai::{FinishReason, OneOrMany, StreamOptions, Usage};
+
+/// A conversation and how to continue it.
+#[derive(Debug, Clone, Default, Deserialize, ToSchema)]
+pub struct ChatRequest {
+    /// The served model's id or alias, "tgi", or nothing.
+    pub model: Option<String>,
+    /// The conversation. A last message of the assistant is continued.
+    pub messages: Vec<ChatMessage>,
+    /// Most tokens to generate; `max_completion_tokens` goes before it.
+    pub max_tokens: Option<u32>,
+    /// Most tokens to generate. Default: what the context has room for.
+    pub max_completion_tokens: Option<u32>,
+    /// 0 or more; 0 takes the most likely token. Default 1.
+    pub temperature: Option<f32>,
+    /// Above 0, at most 1; keeps the likeliest tokens of this mass. Default 1.
+    pub top_p: Option<f32>,
+    /// -2 to 2; subtracted per earlier occurrence in the answer. Default 0.
+    pub frequency_penalty: Option<f32>,
+    /// -2 to 2; subtracted once for tokens in the answer. Default 0.
+    pub presence_penalty: Option<f32>,
+    /// Texts that end the answer; they are not part of it.
+    pub stop: Option<OneOrMany>,
+    /// Whether to stream. Default false.
+    pub stream: Option<bool>,
+    /// What a stream carries beside the answer.
+    pub stream_options: Option<StreamOptions>,
+    /// Repeats a sampled answer. Default: random.
+    pub seed: Option<i64>,
+    /// Answers to draw. Default 1.
+    pub n: Option<u32>,
+    /// Whether to report log probabilities. Default false.
+    pub logprobs: Option<bool>,
+    /// Most likely tokens to report at each position; needs `logprobs`. Default 0.
+    pub top_logprobs: Option<u32>,
+    /// Not supported; null or empty.
+    pub logit_bias: Option<Value>,
+    /// Not supported; null or empty.
+    pub tools: Option<Value>,
+    /// Without `tools` only "none", "auto" or null.
+    pub tool_choice: Option<Value>,
+    /// Only `{"type": "text"}` or null.
+    pub response_format: Option<Value>,
+}
+
+/// A message as it is sent.
+#[derive(Debug, Clone, Default, Deserialize, ToSchema)]
+pub struct ChatMessage {
+    /// "system", "user", "assistant" or "tool".
+    pub role: String,
+    /// The text.
+    pub content: Option<Content>,
+    /// Name of the speaker or of the tool.
+    pub name: Option<String>,
+    /// Calls that the assistant made.
+    pub tool_calls: Option<Value>,
+    /// The call that a tool's message answers.
+    pub tool_call_id: Option<String>,
+}
+
+/// Text, whole or in parts.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, ToSchema)]
+#[serde(untagged, expecting = "expected a string or a list of content parts")]
+pub enum Content {
+    /// The text.
+    Text(String),
+    /// Parts that follow one another.
+    Parts(Vec<ContentPart>),
+}
+
+/// A part of a message.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, ToSchema)]
+pub struct ContentPart {
+    /// Only "text".
+    pub r#type: String,
+    /// The text.
+    pub text: Option<String>,
+}
+
+/// A whole answer.
+#[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
+pub struct ChatCompletion {
+    /// Unique.
+    pub id: String,
+    /// "chat.completion".
+    pub object: &'static str,
+    /// Seconds since 1970.
+    pub created: u64,
+    /// The model that answered.
+    pub model: String,
+    /// Changes with the server's version and the model's weights.
+    pub system_fingerprint: String,
+    /// The answers.
+    pub choices: Vec<ChatChoice>,
+    /// Token counts.
+    pub usage: Usage,
+}
+
+/// One answer.
+#[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
+pub struct ChatChoice {
+    /// Which of `n`.
+    pub index: u32,
+    /// The answer.
+    pub message: AssistantMessage,
+    /// When asked for.
+    pub logprobs: Option<ChatLogprobs>,
+    /// Why it ended.
+    pub finish_reason: FinishReason,
+}
+
+/// The assistant's words.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
+pub struct AssistantMessage {
+    /// "assistant".
+    pub role: &'static str,
+    /// The text.
+    pub content: String,
+}
+
+/// Log probabilities of an answer's tokens.
+#[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
+pub struct ChatLogprobs {
+    /// One entry a token.
+    pub content: Vec<ChatLogprob>,
+}
+
+/// Log probability of a token.
+#[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
+pub struct ChatLogprob {
+    /// The token's text.
+    pub token: String,
+    /// Natural log of its probability under the model.
+    pub logprob: f32,
+    /// The text's bytes.
+    pub bytes: Vec<u8>,
+    /// The most likely tokens at this position.
+    pub top_logprobs: Vec<TopLogprob>,
+}
+
+/// A token that was likely at some position.
+#[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
+pub struct TopLogprob {
+    /// The token's text.
+    pub token: String,
+    /// Natural log of its probability under the model.
+    pub logprob: f32,
+    /// The text's bytes.
+    pub bytes: Vec<u8>,
+}
+
+/// A piece of a streamed answer.
+#[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
+pub struct ChatChunk {
+    /// The same on all chunks of an answer.
+    pub id: String,
+    /// "chat.completion.chunk".
+    pub object: &'static str,
+    /// Seconds since 1970.
+    pub created: u64,
+    /// The model that answers.
+    pub model: String,
+    /// Changes with the server's version and the model's weights.
+    pub system_fingerprint: String,
+    /// What is new; empty on the chunk with the token counts.
+    pub choices: Vec<ChunkChoice>,
+    /// Token counts, on the last chunk when asked for.
+    pub usage: Option<Usage>,
+}
+
+/// What is new of one answer.
+#[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
+pub struct ChunkChoice {
+    /// Which of `n`.
+    pub index: u32,
+    /// The new text.
+    pub delta: Delta,
+    /// When asked for.
+    pub logprobs: Option<ChatLogprobs>,
+    /// Why it ended, on its last chunk.
+    pub finish_reason: Option<FinishReason>,
+}
+
+/// A piece of the assistant's words.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, ToSchema)]
+pub struct Delta {
+    /// "assistant" on the first chunk, then "": some clients want the key on every chunk, and some
+    /// join the values.
+    pub role: &'static str,
+    /// The new text.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub content: Option<String>,
+    /// Always null; some clients want the key.
+    pub tool_calls: Option<Value>,
+}

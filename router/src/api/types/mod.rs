@@ -1,0 +1,9 @@
+//! What travels over HTTP, one file per family. Requests are as sent: every optional field is an
+//! `Option`, so that `null` equals absent, and nothing is checked beyond its type; `validate` turns
+//! them into decisions. Unknown fields are ignored.
+
+pub mod chat;
+pub mod completion;
+pub mod info;
+pub mod native;
+pub mod openai;

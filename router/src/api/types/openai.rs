@@ -1,0 +1,62 @@
+//! What the `/v1` routes share.
+
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+/// One text or a list of them.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, ToSchema)]
+#[serde(untagged, expecting = "expected a string or a list of strings")]
+pub enum OneOrMany {
+    /// One text.
+    One(String),
+    /// Several texts.
+    Many(Vec<String>),
+}
+
+impl OneOrMany {
+    /// The texts as a list.
+    #[must_use]
+    pub fn into_vec(self) -> Vec<String> {
+        match self {
+            Self::One(text) => vec![text],
+            Self::Many(texts) => texts,
+        }
+    }
+}
+
+/// What a stream carries beside the answer.
+#[derive(Debug, Clone, Default, Deserialize, ToSchema)]
+pub struct StreamOptions {
+    /// Whether a last chunk tells the token counts. Default false.
+    pub include_usage: Option<bool>,
+}
+
+/// Why a choice ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum FinishReason {
+    /// The model is done, or a stop string was found.
+    Stop,
+    /// The length limit.
+    Length,
+}
+
+/// Token counts of a request.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, ToSchema)]
+pub struct Usage {
+    /// Tokens of the prompts.
+    pub prompt_tokens: u32,
+    /// Tokens of the answers.
+    pub completion_tokens: u32,
+    /// Their sum.
+    pub total_tokens: u32,
+    /// What the cache spared.
+    pub prompt_tokens_details: PromptTokensDetails,
+}
+
+/// Prompt tokens by kind.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, ToSchema)]
+pub struct PromptTokensDetails {
+    /// Tokens that did not have to be computed.
+    pub cached_tokens: u32,
+}

@@ -1,0 +1,392 @@
+use serde_json::json;
+
+use super::*;
+
+const EOS: &[u32] = &[2, 7];
+const ROOM: Room<'static> = Room {
+    max_input_tokens: 100,
+    max_total_tokens: 120,
+    eos_token_ids: EOS,
+};
+
+fn native_plan(parameters: Value) -> Result<Plan, String> {
+    let parameters: Parameters = serde_json::from_value(parameters).unwrap();
+    native(&parameters, Delivery::Whole, &Limits::default()).map_err(|error| error.to_string())
+}
+
+fn chat_plan(mut request: Value) -> Result<Plan, String> {
+    request["messages"] = json!([]);
+    let request: ChatRequest = serde_json::from_value(request).unwrap();
+    chat(&request, &Limits::default()).map_err(|error| error.to_string())
+}
+
+fn completion_plan(mut request: Value, prompts: usize) -> Result<Plan, String> {
+    request["prompt"] = json!("x");
+    let request: CompletionRequest = serde_json::from_value(request).unwrap();
+    completion(&request, prompts, &Limits::default()).map_err(|error| error.to_string())
+}
+
+fn fit(parameters: Value, prompt: usize) -> Result<ValidRequest, String> {
+    let plan = native_plan(parameters).unwrap();
+    plan.fit((0..prompt as u32).collect(), (5, 1), ROOM)
+        .map_err(|error| error.to_string())
+}
+
+#[test]
+fn without_parameters_the_likeliest_token_is_taken() {
+    let plan = native_plan(json!({})).unwrap();
+    let greedy = Sampling {
+        temperature: 0.0,
+        top_k: 0,
+        top_p: 1.0,
+        typical_p: 1.0,
+        repetition_penalty: 1.0,
+        frequency_penalty: 0.0,
+        presence_penalty: 0.0,
+        seed: 0,
+    };
+    assert_eq!(plan.sampling, greedy);
+    assert_eq!(
+        (plan.answers, plan.top_n_tokens, plan.max_new_tokens),
+        (1, 0, None)
+    );
+    assert!(!plan.is_sampled() && !plan.ignore_eos && plan.stop.is_empty());
+}
+
+#[test]
+fn null_equals_absent_for_every_native_parameter() {
+    let names = [
+        "best_of",
+        "temperature",
+        "repetition_penalty",
+        "frequency_penalty",
+        "top_k",
+        "top_p",
+        "typical_p",
+        "do_sample",
+        "max_new_tokens",
+        "return_full_text",
+        "stop",
+        "truncate",
+        "watermark",
+        "details",
+        "decoder_input_details",
+        "seed",
+        "top_n_tokens",
+        "grammar",
+        "adapter_id",
+        "ignore_eos",
+    ];
+    let nulls: serde_json::Map<String, Value> = names
+        .iter()
+        .map(|&name| (name.to_owned(), Value::Null))
+        .collect();
+    assert_eq!(native_plan(nulls.into()), native_plan(json!({})));
+}
+
+#[test]
+fn sampling_is_implied_by_its_parameters() {
+    for parameters in [
+        json!({"do_sample": true}),
+        json!({"temperature": 1.0}),
+        json!({"top_k": 5}),
+        json!({"top_p": 1.0}),
+        json!({"typical_p": 0.9}),
+    ] {
+        assert!(
+            native_plan(parameters.clone()).unwrap().is_sampled(),
+            "{parameters}"
+        );
+    }
+    let plan = native_plan(json!({"do_sample": false, "seed": 3, "repetition_penalty": 1.2}));
+    assert!(!plan.unwrap().is_sampled());
+}
+
+#[test]
+fn native_values_out_of_range_are_refused_by_name_and_value() {
+    for (parameters, expected) in [
+        (
+            json!({"temperature": 0.0}),
+            "temperature must be above 0, got 0",
+        ),
+        (
+            json!({"temperature": -1.0}),
+            "temperature must be above 0, got -1",
+        ),
+        (
+            json!({"temperature": 1e39}),
+            "temperature must be above 0, got inf",
+        ),
+        (
+            json!({"repetition_penalty": 0.0}),
+            "repetition_penalty must be above 0, got 0",
+        ),
+        (
+            json!({"frequency_penalty": 2.5}),
+            "frequency_penalty must be from -2 to 2, got 2.5",
+        ),
+        (
+            json!({"top_p": 0.0}),
+            "top_p must be above 0 and at most 1, got 0",
+        ),
+        (
+            json!({"top_p": 1.5}),
+            "top_p must be above 0 and at most 1, got 1.5",
+        ),
+        (
+            json!({"typical_p": -0.5}),
+            "typical_p must be above 0 and at most 1, got -0.5",
+        ),
+        (json!({"top_k": 0}), "top_k must be at least 1, got 0"),
+        (
+            json!({"max_new_tokens": 0}),
+            "max_new_tokens must be at least 1, got 0",
+        ),
+        (json!({"truncate": 0}), "truncate must be at least 1, got 0"),
+        (
+            json!({"top_n_tokens": 21}),
+            "top_n_tokens must be at most 20, got 21",
+        ),
+        (
+            json!({"stop": ["a", "b", "c", "d", "e"]}),
+            "stop must have at most 4 strings, got 5",
+        ),
+        (json!({"stop": [""]}), "a stop string must not be empty"),
+        (
+            json!({"stop": ["x".repeat(257)]}),
+            "at most 256 bytes, got 257",
+        ),
+        (json!({"best_of": 0}), "best_of must be at least 1, got 0"),
+        (
+            json!({"best_of": 3, "do_sample": true}),
+            "best_of must be at most 2, got 3",
+        ),
+        (json!({"best_of": 2}), "best_of = 2 needs sampling"),
+        (
+            json!({"best_of": 2, "do_sample": true, "seed": 1}),
+            "cannot be combined with seed",
+        ),
+        (json!({"watermark": true}), "watermark is not supported"),
+        (
+            json!({"decoder_input_details": true}),
+            "decoder_input_details is not supported",
+        ),
+        (
+            json!({"grammar": {"type": "json"}}),
+            "grammar is not supported",
+        ),
+        (json!({"adapter_id": "x"}), "adapter_id is not supported"),
+    ] {
+        let error = native_plan(parameters.clone()).unwrap_err();
+        assert!(error.contains(expected), "{parameters}: {error}");
+    }
+}
+
+#[test]
+fn native_values_at_their_limits_are_taken() {
+    for parameters in [
+        json!({"top_p": 1.0, "typical_p": 1.0, "frequency_penalty": -2.0, "top_n_tokens": 20}),
+        json!({"stop": ["a", "b", "c", "x".repeat(256)], "watermark": false}),
+        json!({"best_of": 2, "do_sample": true}),
+        json!({"best_of": 1, "seed": 1, "decoder_input_details": false}),
+        json!({"seed": u64::MAX}),
+    ] {
+        assert!(native_plan(parameters.clone()).is_ok(), "{parameters}");
+    }
+}
+
+#[test]
+fn several_answers_cannot_be_streamed() {
+    let parameters = Parameters {
+        best_of: Some(2),
+        do_sample: Some(true),
+        ..Default::default()
+    };
+    let error = native(&parameters, Delivery::Stream, &Limits::default()).unwrap_err();
+    assert!(
+        error.to_string().contains("best_of = 2 cannot be streamed"),
+        "{error}"
+    );
+    let parameters = Parameters {
+        best_of: Some(1),
+        ..Default::default()
+    };
+    assert!(native(&parameters, Delivery::Stream, &Limits::default()).is_ok());
+}
+
+#[test]
+fn the_answer_gets_the_room_that_is_left() {
+    assert_eq!(fit(json!({}), 100).unwrap().max_new_tokens, 20);
+    assert_eq!(
+        fit(json!({"max_new_tokens": 20}), 100)
+            .unwrap()
+            .max_new_tokens,
+        20
+    );
+    let error = fit(json!({"max_new_tokens": 21}), 100).unwrap_err();
+    assert!(error.contains("at most 120, got 100 + 21"), "{error}");
+    let error = fit(json!({"max_new_tokens": u32::MAX}), 1).unwrap_err();
+    assert!(error.contains("got 1 + 4294967295"), "{error}");
+}
+
+#[test]
+fn prompts_too_long_or_empty_are_refused() {
+    let error = fit(json!({}), 101).unwrap_err();
+    assert!(
+        error.contains("the prompt has 101 tokens, the limit is 100"),
+        "{error}"
+    );
+    assert!(fit(json!({}), 0).unwrap_err().contains("no tokens"));
+    let plan = native_plan(json!({})).unwrap();
+    let tight = Room {
+        max_total_tokens: 100,
+        ..ROOM
+    };
+    let error = plan
+        .fit(vec![1; 100], (0, 0), tight)
+        .unwrap_err()
+        .to_string();
+    assert!(error.contains("the limit is 99"), "{error}");
+}
+
+#[test]
+fn truncation_keeps_the_end_of_the_prompt() {
+    assert_eq!(
+        fit(json!({"truncate": 3}), 110).unwrap().tokens,
+        [107, 108, 109]
+    );
+    assert_eq!(fit(json!({"truncate": 3}), 2).unwrap().tokens, [0, 1]);
+    let error = fit(json!({"truncate": 101}), 2).unwrap_err();
+    assert!(
+        error.contains("truncate must be at most 100, got 101"),
+        "{error}"
+    );
+}
+
+#[test]
+fn answers_of_one_prompt_draw_with_different_seeds() {
+    assert_eq!(fit(json!({"do_sample": true}), 1).unwrap().sampling.seed, 6);
+    assert_eq!(
+        fit(json!({}), 1).unwrap().sampling.seed,
+        0,
+        "greedy answers need none"
+    );
+}
+
+#[test]
+fn end_of_text_ends_the_answer_unless_it_is_ignored() {
+    assert_eq!(fit(json!({}), 1).unwrap().stop_token_ids, EOS);
+    assert!(
+        fit(json!({"ignore_eos": true}), 1)
+            .unwrap()
+            .stop_token_ids
+            .is_empty()
+    );
+}
+
+#[test]
+fn chat_samples_by_default_and_not_at_temperature_zero() {
+    assert_eq!(chat_plan(json!({})).unwrap().sampling.temperature, 1.0);
+    assert_eq!(
+        chat_plan(json!({"temperature": null}))
+            .unwrap()
+            .sampling
+            .temperature,
+        1.0
+    );
+    assert!(!chat_plan(json!({"temperature": 0})).unwrap().is_sampled());
+}
+
+#[test]
+fn chat_takes_what_openai_clients_send() {
+    let plan = chat_plan(json!({
+        "stop": "a", "seed": -1, "n": 2, "logprobs": true, "top_logprobs": 3, "max_tokens": 4,
+        "max_completion_tokens": 5, "presence_penalty": 1.5, "frequency_penalty": -0.5, "tools": [],
+        "tool_choice": "auto", "response_format": {"type": "text"}, "logit_bias": {}, "user": "me",
+    }));
+    let plan = plan.unwrap();
+    assert_eq!(
+        (plan.stop, plan.seed, plan.answers),
+        (vec!["a".to_owned()], Some(u64::MAX), 2)
+    );
+    assert_eq!((plan.top_n_tokens, plan.max_new_tokens), (3, Some(5)));
+    assert_eq!(
+        (
+            plan.sampling.presence_penalty,
+            plan.sampling.frequency_penalty
+        ),
+        (1.5, -0.5)
+    );
+    assert_eq!(
+        chat_plan(json!({"stop": ["a", "b"]})).unwrap().stop.len(),
+        2
+    );
+}
+
+#[test]
+fn chat_refuses_what_it_cannot_do() {
+    for (request, expected) in [
+        (
+            json!({"tools": [{"type": "function"}]}),
+            "tools is not supported",
+        ),
+        (
+            json!({"tool_choice": "required"}),
+            "tool_choice is not supported",
+        ),
+        (
+            json!({"logit_bias": {"1": 2}}),
+            "logit_bias is not supported",
+        ),
+        (
+            json!({"response_format": {"type": "json_object"}}),
+            "response_format is not supported",
+        ),
+        (
+            json!({"temperature": -0.5}),
+            "temperature must be 0 or more, got -0.5",
+        ),
+        (
+            json!({"presence_penalty": 3}),
+            "presence_penalty must be from -2 to 2, got 3",
+        ),
+        (json!({"top_logprobs": 2}), "top_logprobs needs logprobs"),
+        (json!({"n": 0}), "n must be at least 1"),
+        (json!({"n": 5}), "prompts * n must be at most 4, got 1 * 5"),
+        (
+            json!({"max_completion_tokens": 0}),
+            "max_completion_tokens must be at least 1",
+        ),
+    ] {
+        let error = chat_plan(request.clone()).unwrap_err();
+        assert!(error.contains(expected), "{request}: {error}");
+    }
+}
+
+#[test]
+fn completion_refuses_what_it_cannot_do() {
+    for (request, prompts, expected) in [
+        (json!({"suffix": "x"}), 1, "suffix is not supported"),
+        (json!({"echo": true}), 1, "echo is not supported"),
+        (json!({"best_of": 2}), 1, "best_of is not supported"),
+        (
+            json!({"n": 2}),
+            3,
+            "prompts * n must be at most 4, got 3 * 2",
+        ),
+        (
+            json!({"logprobs": 21}),
+            1,
+            "logprobs must be at most 20, got 21",
+        ),
+    ] {
+        let error = completion_plan(request.clone(), prompts).unwrap_err();
+        assert!(error.contains(expected), "{request}: {error}");
+    }
+    assert_eq!(
+        completion_plan(json!({"best_of": 1, "n": 2}), 2)
+            .unwrap()
+            .answers,
+        2
+    );
+}

@@ -1,0 +1,70 @@
+//! All routes on one screen.
+
+use axum::Router;
+use axum::middleware::from_fn_with_state;
+use axum::routing::{get, post};
+use http::{HeaderValue, Method, header};
+use tower_http::cors::{AllowOrigin, Any, CorsLayer};
+use utoipa::OpenApi;
+use utoipa_swagger_ui::SwaggerUi;
+
+use crate::api::auth::require_key;
+use crate::api::openapi::ApiDoc;
+use crate::api::routes::chat::chat_completions;
+use crate::api::routes::chat_tokenize::chat_tokenize;
+use crate::api::routes::compat::compat;
+use crate::api::routes::completions::completions;
+use crate::api::routes::generate::generate;
+use crate::api::routes::generate_stream::generate_stream;
+use crate::api::routes::health::health;
+use crate::api::routes::info::info;
+use crate::api::routes::metrics::metrics;
+use crate::api::routes::models::models;
+use crate::api::routes::tokenize::tokenize;
+use crate::error::ApiError;
+pub use crate::model::AppState;
+
+/// The whole HTTP surface.
+pub fn app(state: AppState) -> Router {
+    let locked = Router::new()
+        .route("/", post(compat))
+        .route("/generate", post(generate))
+        .route("/generate_stream", post(generate_stream))
+        .route("/tokenize", post(tokenize))
+        .route("/chat_tokenize", post(chat_tokenize))
+        .route("/v1/chat/completions", post(chat_completions))
+        .route("/v1/completions", post(completions))
+        .route_layer(from_fn_with_state(state.clone(), require_key));
+    let open = Router::new()
+        .route("/", get(health))
+        .route("/health", get(health))
+        .route("/ping", get(health))
+        .route("/info", get(info))
+        .route("/v1/models", get(models))
+        .route("/metrics", get(metrics));
+    let docs = SwaggerUi::new("/docs").url("/openapi.json", ApiDoc::openapi());
+    let cors = cors(&state.config().router.cors_allow_origin);
+    locked
+        .merge(open)
+        .merge(docs)
+        .method_not_allowed_fallback(async || ApiError::MethodNotAllowed)
+        .fallback(async || ApiError::NotFound)
+        .layer(cors)
+        .with_state(state)
+}
+
+/// Browsers of any origin, or of those listed, may call with JSON and a key.
+fn cors(origins: &[String]) -> CorsLayer {
+    let allowed = match origins {
+        [] => AllowOrigin::from(Any),
+        listed => AllowOrigin::list(
+            listed
+                .iter()
+                .filter_map(|origin| HeaderValue::from_str(origin).ok()),
+        ),
+    };
+    CorsLayer::new()
+        .allow_origin(allowed)
+        .allow_methods([Method::GET, Method::POST, Method::OPTIONS])
+        .allow_headers([header::CONTENT_TYPE, header::AUTHORIZATION])
+}
