@@ -1,6 +1,10 @@
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::*;
+use crate::api::types::chat::ChatRequest;
+use crate::api::types::completion::CompletionRequest;
+use crate::api::types::native::Parameters;
+use crate::config::Limits;
 
 const EOS: &[u32] = &[2, 7];
 const ROOM: Room<'static> = Room {

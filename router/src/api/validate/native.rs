@@ -1,0 +1,84 @@
+//! Native parameters: TGI's rules, with 1 allowed for `top_p` and `typical_p`.
+
+use super::check::{
+    above_zero, at_least_one, at_most, invalid, refuse, share, stop_strings, top_n, within,
+};
+use super::{Delivery, Plan};
+use crate::api::types::native::Parameters;
+use crate::config::Limits;
+use crate::error::ApiError;
+use crate::request::Sampling;
+
+/// Checks the parameters of a native request.
+///
+/// # Errors
+/// The first rule that is broken, with its value and the limit.
+pub fn native(p: &Parameters, delivery: Delivery, limits: &Limits) -> Result<Plan, ApiError> {
+    refuse("watermark", p.watermark == Some(true))?;
+    refuse(
+        "decoder_input_details",
+        p.decoder_input_details == Some(true),
+    )?;
+    refuse("grammar", p.grammar.is_some())?;
+    refuse(
+        "adapter_id",
+        p.adapter_id.as_ref().is_some_and(|id| !id.is_empty()),
+    )?;
+    let sampling = native_sampling(p)?;
+    let answers = best_of(p, sampling.temperature > 0.0, delivery, limits)?;
+    Ok(Plan {
+        sampling,
+        seed: p.seed,
+        max_new_tokens: at_least_one("max_new_tokens", p.max_new_tokens)?,
+        truncate: at_least_one("truncate", p.truncate)?,
+        stop: stop_strings(p.stop.clone().unwrap_or_default(), limits)?,
+        top_n_tokens: top_n("top_n_tokens", p.top_n_tokens, limits)?,
+        ignore_eos: p.ignore_eos.unwrap_or(false),
+        answers,
+    })
+}
+
+fn native_sampling(p: &Parameters) -> Result<Sampling, ApiError> {
+    let temperature = above_zero("temperature", p.temperature)?;
+    let top_k = at_least_one("top_k", p.top_k)?;
+    let top_p = share("top_p", p.top_p)?;
+    let typical_p = share("typical_p", p.typical_p)?;
+    let implied =
+        temperature.is_some() || top_k.is_some() || top_p.is_some() || typical_p.is_some();
+    let sampled = implied || p.do_sample == Some(true);
+    Ok(Sampling {
+        temperature: if sampled {
+            temperature.unwrap_or(1.0)
+        } else {
+            0.0
+        },
+        top_k: top_k.unwrap_or(0),
+        top_p: top_p.unwrap_or(1.0),
+        typical_p: typical_p.unwrap_or(1.0),
+        repetition_penalty: above_zero("repetition_penalty", p.repetition_penalty)?.unwrap_or(1.0),
+        frequency_penalty: within("frequency_penalty", p.frequency_penalty, -2.0..=2.0)?,
+        presence_penalty: 0.0,
+        seed: 0,
+    })
+}
+
+fn best_of(
+    p: &Parameters,
+    sampled: bool,
+    delivery: Delivery,
+    limits: &Limits,
+) -> Result<u32, ApiError> {
+    let answers = at_most(
+        "best_of",
+        at_least_one("best_of", p.best_of)?.unwrap_or(1),
+        limits.max_best_of,
+    )?;
+    let reason = match answers {
+        1 => return Ok(1),
+        _ if !sampled => "needs sampling: set do_sample or temperature",
+        _ if p.seed.is_some() => "draws several answers and cannot be combined with seed",
+        _ if delivery == Delivery::Stream => "cannot be streamed",
+        _ => return Ok(answers),
+    };
+    Err(invalid("best_of", format!("best_of = {answers} {reason}")))
+}
