@@ -4,6 +4,7 @@ Follows llama.cpp's llama-vocab.cpp: the vocabulary and merges are GPT-2's byte-
 `tokenizer.ggml.pre` names how text is split before it. Tests compare the ids with llama.cpp's.
 """
 
+import re
 from dataclasses import dataclass
 from enum import IntEnum
 
@@ -64,9 +65,7 @@ def tokenizer_json(file: GgufFile) -> bytes:
     pre = _pre_tokenizer(file)
     tokens = file.require("tokenizer.ggml.tokens")
     tokenizer = Tokenizer(_bpe(file, tokens, pre))
-    splits = [pre_tokenizers.Split(Regex(p), behavior="isolated") for p in pre.patterns]
-    byte_level = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
-    tokenizer.pre_tokenizer = pre_tokenizers.Sequence([*splits, byte_level])
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(_splits(tokens, pre))
     tokenizer.decoder = decoders.ByteLevel()
     tokenizer.add_tokens(_added_tokens(file, tokens))
     _add_bos(tokenizer, file, tokens, pre)
@@ -83,6 +82,17 @@ def _pre_tokenizer(file: GgufFile) -> _PreTokenizer:
     if file.get("tokenizer.ggml.add_space_prefix", False):
         raise ModelError("a GGUF tokenizer that adds a space prefix is not supported")
     return _PRE_TOKENIZERS[name]
+
+
+def _splits(tokens: list[str], pre: _PreTokenizer) -> list[pre_tokenizers.PreTokenizer]:
+    splits = [pre_tokenizers.Split(Regex(p), behavior="isolated") for p in pre.patterns]
+    splits.append(pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False))
+    unknown = set(pre_tokenizers.ByteLevel.alphabet()) - set(tokens)
+    if unknown:
+        # A byte without a token is dropped, but only after the merges: its neighbours stay apart.
+        pattern = "|".join(map(re.escape, sorted(unknown)))
+        splits.append(pre_tokenizers.Split(Regex(pattern), behavior="removed"))
+    return splits
 
 
 def _bpe(file: GgufFile, tokens: list[str], pre: _PreTokenizer) -> models.BPE:
