@@ -70,7 +70,7 @@ def resolve(
     if model_id == EMBEDDED_MODEL:
         return ModelSource(model_id, "", _embedded_file())
     path = Path(model_id).expanduser()
-    if path.is_dir():
+    if model_id and path.is_dir():
         return ModelSource(model_id, "", path)
     if path.is_file():
         if path.suffix != ".gguf":
