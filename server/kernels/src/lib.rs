@@ -1,1 +1,3 @@
-//! Placeholder.
+//! What the shard computes on the CPU, free of Python.
+
+pub mod sampler;
