@@ -1,0 +1,103 @@
+"""The torch executor on the embedded model: equal to transformers, and fast on warm turns."""
+
+import inspect
+import statistics
+import time
+
+import pytest
+import torch
+from plan_driver import PlanDriver, Sequence
+from text_generation_server.executor.torch_executor import load_torch_executor
+from text_generation_server.models.assets import load_assets
+from text_generation_server.models.source import EMBEDDED_MODEL, resolve
+from text_generation_server.models.weights import load_weights
+from tokenizers import Tokenizer
+from transformers import LlamaConfig, LlamaForCausalLM
+
+NEW_TOKENS = 10
+TIE_NATS = 1e-3
+# 50 prompts: many short ones, a few long ones.
+LENGTHS = [round(1.127**i) + i // 2 for i in range(45)] + [400, 600, 900, 1300, 2000]
+
+SOURCE = resolve(EMBEDDED_MODEL)
+
+
+@pytest.fixture(scope="module")
+def driver() -> PlanDriver:
+    return PlanDriver(load_torch_executor(SOURCE, "float32"), num_pages=450)
+
+
+@pytest.fixture(scope="module")
+def reference() -> LlamaForCausalLM:
+    spec = SOURCE.spec()
+    config = LlamaConfig(
+        vocab_size=spec.vocab_size,
+        hidden_size=spec.hidden_size,
+        intermediate_size=spec.intermediate_size,
+        num_hidden_layers=spec.num_layers,
+        num_attention_heads=spec.num_heads,
+        num_key_value_heads=spec.num_kv_heads,
+        max_position_embeddings=spec.max_positions,
+        rms_norm_eps=spec.norm_eps,
+        tie_word_embeddings=True,
+        rope_parameters={"rope_type": "default", "rope_theta": spec.rope.theta},
+    )
+    model = LlamaForCausalLM(config).eval()
+    outcome = model.load_state_dict(load_weights(SOURCE, spec, torch.float32), strict=False)
+    assert outcome.missing_keys == ["lm_head.weight"]
+    assert outcome.unexpected_keys == []
+    return model
+
+
+def make_prompts(lengths: list[int]) -> list[list[int]]:
+    """Pieces of a long English text and its code; every third as a user's message."""
+    tokenizer = Tokenizer.from_buffer(load_assets(SOURCE).tokenizer_json)
+    text = tokenizer.encode(inspect.getsource(statistics)).ids
+    before = tokenizer.encode("<|im_start|>user\n").ids
+    after = tokenizer.encode("<|im_end|>\n<|im_start|>assistant\n").ids
+    prompts = []
+    for number, length in enumerate(lengths):
+        frame = (before, after) if number % 3 == 0 and length > 20 else ([], [])
+        start = 211 * number % (len(text) - length)
+        body = text[start : start + length - len(frame[0]) - len(frame[1])]
+        prompts.append([*frame[0], *body, *frame[1]])
+    return prompts
+
+
+def ties_among(model: LlamaForCausalLM, sequence: Sequence) -> list[str]:
+    """Positions where the reference prefers another token by less than a tie's margin; fails on a
+    larger one. Later positions are judged on the tokens that were drawn."""
+    with torch.inference_mode():
+        hidden = model.model(torch.tensor([sequence.tokens])).last_hidden_state[0]
+        logits = model.lm_head(hidden[sequence.prompt_length - 1 : -1]).log_softmax(-1)
+    ties = []
+    for position, (row, token) in enumerate(zip(logits, sequence.drawn, strict=True)):
+        margin = (row.max() - row[token]).item()
+        assert margin < TIE_NATS, f"{sequence.prompt_length} + {position}: {margin} nat apart"
+        if row.argmax() != token:
+            ties.append(f"prompt of {sequence.prompt_length}, answer's {position}: {margin:.1e}")
+    return ties
+
+
+@pytest.mark.timeout(300)
+def test_greedy_tokens_equal_those_of_transformers(
+    driver: PlanDriver, reference: LlamaForCausalLM
+) -> None:
+    assert len(LENGTHS) == 50
+    sequences = driver.generate(make_prompts(LENGTHS), NEW_TOKENS, chunk=256)
+    ties = [tie for sequence in sequences for tie in ties_among(reference, sequence)]
+    print("ties:", ties)
+    assert len(ties) <= 2, ties
+
+
+@pytest.mark.timeout(120)
+def test_a_warm_turn_is_ten_times_faster_than_a_cold_one(driver: PlanDriver) -> None:
+    [prompt] = make_prompts([2000])
+    start = time.perf_counter()
+    [history] = driver.generate([prompt], new_tokens=1, chunk=512)
+    cold = time.perf_counter() - start
+    history.tokens += prompt[:31]
+    start = time.perf_counter()
+    driver.step([(history, 32)])
+    warm = time.perf_counter() - start
+    assert warm * 10 < cold, f"warm {warm:.3f} s, cold {cold:.3f} s"
