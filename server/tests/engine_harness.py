@@ -67,6 +67,7 @@ class Bench:
         self,
         shape: Shape = Shape(),
         wrap: Callable[[Executor], Executor] = lambda executor: executor,
+        clock: Callable[[], float] | None = None,
     ) -> None:
         executor = OracleExecutor(WORDS, VOCAB_SIZE, page_tokens=shape.page_tokens, epoch=EPOCH)
         pool = PagePool(shape.num_pages, executor.facts.page_bytes)
@@ -78,7 +79,10 @@ class Bench:
         step = SchedulerLimits(shape.max_batch_size, shape.max_step_tokens)
         self.now = 0.0
         self.engine = Engine(
-            wrap(executor), self.cache, EngineLimits(total - 1, total, step), lambda: self.now
+            wrap(executor),
+            self.cache,
+            EngineLimits(total - 1, total, step),
+            clock or (lambda: self.now),
         )
         self.answers: dict[int, Answer] = {}
         self.steps = 0

@@ -1,6 +1,7 @@
 """The gRPC service over a real Unix socket, with the oracle behind it."""
 
 import queue
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,7 +11,6 @@ import pytest
 from engine_harness import Bench, expected_greedy, make_request
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from test_engine import prompt
-
 from text_generation_server.engine.loop import EngineLoop
 from text_generation_server.pb import engine_pb2 as pb
 from text_generation_server.pb import engine_pb2_grpc
@@ -28,7 +28,7 @@ TIMEOUT = 10
 
 @pytest.fixture
 def channel(tmp_path: Path) -> Iterator[grpc.Channel]:
-    loop = EngineLoop(Bench().engine, lambda: None)
+    loop = EngineLoop(Bench(clock=time.monotonic).engine, lambda: None)
     served = Served(pb.EngineInfo(model_id="m"), {"tokenizer.json": TOKENIZER, "empty": b""})
     address = f"unix:{tmp_path}/s.sock"
     server = make_server(address, served, loop)

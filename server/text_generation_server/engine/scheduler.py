@@ -19,8 +19,8 @@ from dataclasses import dataclass
 from text_generation_server._native import PageCache
 from text_generation_server.engine.sequence import Phase, Sequence
 
-AGEING = 0.25
-"""Share of a full chunk by which a rest counts as shorter for each step it was passed over."""
+PATIENCE = 4
+"""Steps that shorter rests may pass a prompt over before it goes first."""
 
 LOOKAHEAD = 4
 """Requests the router may send ahead of a free place, so that none is empty for a round trip."""
@@ -182,11 +182,14 @@ class Scheduler:
     # Prefill
 
     def _prefill_order(self) -> list[Sequence]:
-        """Prefilling sequences that compute for themselves, the shortest aged rest first."""
-        order = list(self._computing())
-        credit = AGEING * self._limits.max_step_tokens
-        order.sort(key=lambda s: s.remaining - credit * s.steps_passed_over)
-        return order
+        """Prefilling sequences that compute for themselves: first those passed over too often, the
+        longest first, then the shortest rest."""
+
+        def turn(sequence: Sequence) -> tuple[int, int]:
+            overdue = max(sequence.steps_passed_over - PATIENCE + 1, 0)
+            return -overdue, sequence.remaining
+
+        return sorted(self._computing(), key=turn)
 
     def _computing(self) -> Iterator[Sequence]:
         for sequence in self._running:
