@@ -53,8 +53,12 @@ pub fn json(data: &impl Serialize) -> Event {
 
 /// Sends the answers, interleaved as their tokens come.
 pub fn respond(answers: Vec<Answer>, encoder: impl Encode) -> Response {
-    let frames = frames(answers, encoder).map(Ok::<_, Infallible>);
-    let sse = Sse::new(frames).keep_alive(KeepAlive::new().interval(KEEP_ALIVE));
+    event_stream(frames(answers, encoder))
+}
+
+fn event_stream(frames: impl Stream<Item = Event> + Send + 'static) -> Response {
+    let sse = Sse::new(frames.map(Ok::<_, Infallible>));
+    let sse = sse.keep_alive(KeepAlive::new().interval(KEEP_ALIVE));
     ([NO_BUFFERING], sse).into_response()
 }
 
@@ -105,6 +109,29 @@ impl<E: Encode> Driver<E> {
             // Cancels the other answers.
             self.parts = SelectAll::new();
             self.done = true;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::time::Instant;
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_silent_stream_shows_that_it_lives() {
+        let started = Instant::now();
+        let response = event_stream(futures::stream::pending());
+        let mut body = response.into_body().into_data_stream();
+        for beat in 1..=3 {
+            let comment = body
+                .next()
+                .await
+                .expect("the stream goes on")
+                .expect("a frame");
+            assert_eq!(comment, ":\n\n");
+            assert_eq!(started.elapsed().as_secs(), beat * KEEP_ALIVE.as_secs());
         }
     }
 }

@@ -174,4 +174,6 @@ impl std::fmt::Debug for Tokenizer {
 }
 
 #[cfg(test)]
+mod fixture;
+#[cfg(test)]
 pub(crate) mod tests;

@@ -7,7 +7,7 @@ use axum::response::{IntoResponse, Response};
 use futures::future::try_join_all;
 use serde_json::Value;
 
-use crate::api::answer::{self, Answer, Part, TextToken};
+use crate::api::answer::{self, Answer, Completed, Part, TextToken};
 use crate::api::extract::Json;
 use crate::api::openai::{self, Envelope, UsageCounter};
 use crate::api::sse::{self, Encode, Frames};
@@ -20,6 +20,7 @@ use crate::api::types::completion::{
 use crate::api::types::openai::{FinishReason, Usage};
 use crate::api::validate;
 use crate::app::AppState;
+use crate::config::Limits;
 use crate::error::ApiError;
 use crate::model::Model;
 
@@ -37,54 +38,55 @@ use crate::model::Model;
 )]
 pub async fn completions(
     State(state): State<AppState>,
-    Json(mut request): Json<CompletionRequest>,
+    Json(request): Json<CompletionRequest>,
 ) -> Result<Response, ApiError> {
-    let clock = Clock::start();
     let model = state.model_named(request.model.as_deref())?;
-    let sources = sources(std::mem::replace(&mut request.prompt, Prompt::Ids(vec![])))?;
-    let plan = validate::completion(&request, sources.len(), state.limits())?;
+    let stream = request.stream.unwrap_or(false);
+    let options = request.stream_options.clone().unwrap_or_default();
+    let job = submit(&model, state.limits(), request).await?;
+    if stream {
+        let headers = job.clock.stream_headers(&model.info.device);
+        let include_usage = options.include_usage.unwrap_or(false);
+        let encoder = ChunkEncoder::new(job.format, job.answers.len(), include_usage);
+        return Ok((headers, sse::respond(job.answers, encoder)).into_response());
+    }
+    let answers = try_join_all(job.answers.into_iter().map(Answer::collect)).await?;
+    let headers = job.clock.headers(&model.info.device, &answers);
+    Ok((headers, JsonResponse(job.format.whole(answers))).into_response())
+}
+
+/// A request that the queue took.
+struct Job {
+    answers: Vec<Answer>,
+    format: Format,
+    clock: Clock,
+}
+
+async fn submit(
+    model: &Model,
+    limits: &Limits,
+    mut request: CompletionRequest,
+) -> Result<Job, ApiError> {
+    let clock = Clock::start();
+    let sources = sources(std::mem::take(&mut request.prompt))?;
+    let plan = validate::completion(&request, sources.len(), limits)?;
     let characters = sources.iter().map(Source::characters).sum();
-    let prompts = try_join_all(sources.into_iter().map(|source| source.encode(&model))).await?;
+    let prompts = try_join_all(sources.into_iter().map(|source| source.encode(model))).await?;
     let clock = clock.validated(characters);
-    let answers = prompts
-        .iter()
-        .map(|prompt| answer::start(&model, &plan, prompt, StopText::Drop));
-    let answers: Vec<Answer> = answers
-        .collect::<Result<Vec<_>, _>>()?
-        .into_iter()
-        .flatten()
-        .collect();
+    let mut answers = Vec::new();
+    for prompt in &prompts {
+        answers.extend(answer::start(model, &plan, prompt, StopText::Drop)?);
+    }
     let format = Format {
-        envelope: Envelope::new("cmpl", &model),
+        envelope: Envelope::new("cmpl", model),
         logprobs: request.logprobs.is_some(),
         answers_per_prompt: plan.answers as usize,
     };
-    if request.stream.unwrap_or(false) {
-        let options = request.stream_options.unwrap_or_default();
-        let encoder = ChunkEncoder::new(
-            format,
-            answers.len(),
-            options.include_usage.unwrap_or(false),
-        );
-        let headers = clock.stream_headers(&model.info.device);
-        return Ok((headers, sse::respond(answers, encoder)).into_response());
-    }
-    let answers = try_join_all(answers.into_iter().map(Answer::collect)).await?;
-    let headers = clock.headers(&model.info.device, &answers);
-    let usage = UsageCounter::of(&answers, format.answers_per_prompt);
-    let choices = answers.into_iter().enumerate().map(|(index, answer)| {
-        let logprobs = format
-            .logprobs
-            .then(|| Logprobs::default().next(&answer.tokens));
-        choice(
-            index,
-            answer.outcome.text,
-            logprobs,
-            Some(answer.outcome.reason.into()),
-        )
-    });
-    let body = format.completion(choices.collect(), Some(usage));
-    Ok((headers, JsonResponse(body)).into_response())
+    Ok(Job {
+        answers,
+        format,
+        clock,
+    })
 }
 
 /// One prompt as it was sent.
@@ -143,6 +145,18 @@ struct Format {
 }
 
 impl Format {
+    fn whole(&self, answers: Vec<Completed>) -> Completion {
+        let usage = UsageCounter::of(&answers, self.answers_per_prompt);
+        let choices = answers.into_iter().enumerate().map(|(index, answer)| {
+            let logprobs = self
+                .logprobs
+                .then(|| Logprobs::default().next(&answer.tokens));
+            let reason = answer.outcome.reason.into();
+            choice(index, answer.outcome.text, logprobs, Some(reason))
+        });
+        self.completion(choices.collect(), Some(usage))
+    }
+
     fn completion(&self, choices: Vec<CompletionChoice>, usage: Option<Usage>) -> Completion {
         let envelope = self.envelope.clone();
         Completion {

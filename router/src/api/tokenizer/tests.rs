@@ -1,88 +1,16 @@
-use serde_json::{Value, json};
-
+use super::fixture::{byte_fallback_json, byte_level_json};
 use super::*;
 
-/// Ids of the special tokens of [`byte_level`] and [`byte_fallback`].
-pub(crate) const BOS: u32 = 256;
-pub(crate) const EOS: u32 = 257;
+pub(crate) use super::fixture::{BOS, EOS};
 
-/// The character that byte-level vocabularies write for a byte.
-fn byte_char(byte: u8) -> char {
-    let printable = |b: u8| matches!(b, b'!'..=b'~' | 0xA1..=0xAC | 0xAE..=0xFF);
-    if printable(byte) {
-        return char::from(byte);
-    }
-    let rank = (0..byte).filter(|&b| !printable(b)).count() as u32;
-    char::from_u32(256 + rank).expect("a letter of Latin Extended-A")
-}
-
-fn tokenizer_json(vocab: Value, byte_fallback: bool, decoder: Value, pre: Value) -> Vec<u8> {
-    let special = |id: u32, content: &str| {
-        json!({"id": id, "content": content, "single_word": false, "lstrip": false,
-               "rstrip": false, "normalized": false, "special": true})
-    };
-    let json = json!({
-        "version": "1.0",
-        "truncation": {"direction": "Right", "max_length": 4, "strategy": "LongestFirst", "stride": 0},
-        "padding": null,
-        "added_tokens": [special(BOS, "<s>"), special(EOS, "</s>")],
-        "normalizer": null,
-        "pre_tokenizer": pre,
-        "post_processor": {"type": "TemplateProcessing",
-            "single": [{"SpecialToken": {"id": "<s>", "type_id": 0}},
-                       {"Sequence": {"id": "A", "type_id": 0}}],
-            "pair": [{"Sequence": {"id": "A", "type_id": 0}}, {"Sequence": {"id": "B", "type_id": 0}}],
-            "special_tokens": {"<s>": {"id": "<s>", "ids": [BOS], "tokens": ["<s>"]}}},
-        "decoder": decoder,
-        "model": {"type": "BPE", "vocab": vocab, "merges": [], "byte_fallback": byte_fallback},
-    });
-    json.to_string().into_bytes()
-}
-
-/// Ids 0 to 255 are the bytes; from 258 on come tokens that end inside characters.
+/// See [`byte_level_json`].
 pub(crate) fn byte_level() -> Arc<Tokenizer> {
-    let mut vocab = serde_json::Map::new();
-    for byte in 0..=255 {
-        vocab.insert(byte_char(byte).to_string(), byte.into());
-    }
-    vocab.insert("<s>".into(), BOS.into());
-    vocab.insert("</s>".into(), EOS.into());
-    let pieces: [&[u8]; 5] = [
-        b"hello",
-        b" x\xE4",
-        b"\xBD\xA0\xE5",
-        b"\xA5\xBD\xE4",
-        b"\xF0\x9F",
-    ];
-    for (id, piece) in (258..).zip(pieces) {
-        vocab.insert(
-            piece.iter().map(|&byte| byte_char(byte)).collect(),
-            id.into(),
-        );
-    }
-    let byte_level = json!({"type": "ByteLevel", "add_prefix_space": false, "trim_offsets": false,
-                            "use_regex": false});
-    let json = tokenizer_json(vocab.into(), false, byte_level.clone(), byte_level);
-    Arc::new(Tokenizer::from_bytes(&json, 2).unwrap())
+    Arc::new(Tokenizer::from_bytes(&byte_level_json(), 2).unwrap())
 }
 
-/// SentencePiece style: ids 0 to 255 are `<0x..>`, from 258 on come words with a leading blank.
+/// See [`byte_fallback_json`].
 pub(crate) fn byte_fallback() -> Arc<Tokenizer> {
-    let mut vocab = serde_json::Map::new();
-    for byte in 0..=255u32 {
-        vocab.insert(format!("<0x{byte:02X}>"), byte.into());
-    }
-    vocab.insert("<s>".into(), BOS.into());
-    vocab.insert("</s>".into(), EOS.into());
-    for (id, piece) in (258..).zip(["▁", "▁the", "▁cat", "s", "你", "▁é"]) {
-        vocab.insert(piece.into(), id.into());
-    }
-    let decoder = json!({"type": "Sequence", "decoders": [
-        {"type": "Replace", "pattern": {"String": "▁"}, "content": " "},
-        {"type": "ByteFallback"}, {"type": "Fuse"},
-        {"type": "Strip", "content": " ", "start": 1, "stop": 0}]});
-    let json = tokenizer_json(vocab.into(), true, decoder, Value::Null);
-    Arc::new(Tokenizer::from_bytes(&json, 2).unwrap())
+    Arc::new(Tokenizer::from_bytes(&byte_fallback_json(), 2).unwrap())
 }
 
 #[tokio::test]

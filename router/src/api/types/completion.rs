@@ -62,6 +62,12 @@ pub enum Prompt {
     ManyIds(Vec<Vec<u32>>),
 }
 
+impl Default for Prompt {
+    fn default() -> Self {
+        Self::Ids(Vec::new())
+    }
+}
+
 /// Whole answers, or a piece of streamed ones: both have this shape.
 #[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
 pub struct Completion {
