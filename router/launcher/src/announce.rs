@@ -1,0 +1,75 @@
+//! What the launcher tells its operator: the plan, then the address and a line to try.
+
+use std::io::{self, Write};
+use std::net::SocketAddr;
+
+use text_generation_router::config::{ExecutorKind, ServeConfig};
+use text_generation_router::serve::Readiness;
+use tokio::sync::watch;
+
+/// Logs what is about to be started.
+pub fn plan(config: &ServeConfig, address: SocketAddr) {
+    let model = &config.model;
+    tracing::info!(
+        model_id = model.model_id,
+        executor = ?model.executor,
+        dtype = ?model.dtype,
+        shards = config.engine.num_shard,
+        %address,
+        "loading the model"
+    );
+    if model.executor == ExecutorKind::Oracle {
+        tracing::warn!("the oracle executor is for tests: its answers are words without meaning");
+    }
+    if !address.ip().is_loopback() && config.router.api_key.is_none() {
+        tracing::warn!("{address} is reachable from other machines and no API_KEY is set");
+    }
+}
+
+/// Waits until the model can be used and prints where.
+pub async fn readiness(mut readiness: watch::Receiver<Readiness>, address: SocketAddr) {
+    let ready = readiness
+        .wait_for(|now| matches!(now, Readiness::Ready))
+        .await
+        .is_ok();
+    if ready {
+        // A closed standard output is no reason to stop serving.
+        let _ = write_invitation(&mut io::stdout().lock(), address);
+    }
+}
+
+fn write_invitation(out: &mut impl Write, address: SocketAddr) -> io::Result<()> {
+    let url = format!("http://{}", reachable(address));
+    writeln!(out, "\nready at {url}, documented at {url}/docs; try\n")?;
+    writeln!(
+        out,
+        "  curl {url}/generate -H 'content-type: application/json' \\\n    \
+         -d '{{\"inputs\": \"The capital of France is\", \"parameters\": {{\"max_new_tokens\": 20}}}}'\n"
+    )
+}
+
+/// An address that a client on this machine can use: "every interface" is none.
+fn reachable(mut address: SocketAddr) -> SocketAddr {
+    if address.ip().is_unspecified() {
+        address.set_ip(std::net::Ipv4Addr::LOCALHOST.into());
+    }
+    address
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_line_to_try_is_a_command_that_names_a_reachable_address() {
+        let mut text = Vec::new();
+        let address = "0.0.0.0:3000".parse().expect("an address");
+        write_invitation(&mut text, address).expect("memory takes all");
+        let text = String::from_utf8(text).expect("text");
+        assert!(
+            text.contains("curl http://127.0.0.1:3000/generate"),
+            "{text}"
+        );
+        assert!(text.contains(r#"-d '{"inputs": "The capital"#), "{text}");
+    }
+}

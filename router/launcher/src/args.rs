@@ -1,0 +1,225 @@
+//! What the operator typed: flags and environment variables, with no rule that spans two of them.
+//!
+//! Every flag is also an environment variable in upper snake case, `--hostname` apart: container
+//! engines set `HOSTNAME` to the container's id. Rules live in [`crate::resolve`].
+
+use std::path::PathBuf;
+
+use bytesize::ByteSize;
+use clap::builder::{PossibleValuesParser, TypedValueParser};
+use clap::{ArgAction, Parser};
+use serde::de::DeserializeOwned;
+use text_generation_router::config::{Dtype, ExecutorKind, HttpLimits, Limits, Secret};
+use tracing_subscriber::filter::Targets;
+
+/// Serve a language model over HTTP.
+///
+/// Started without flags it serves a small model that is installed beside it, on
+/// 127.0.0.1:3000. Every flag is also an environment variable in upper snake case
+/// (`--max-batch-size` is `MAX_BATCH_SIZE`), except `--hostname`.
+#[derive(Debug, Clone, Parser)]
+#[command(name = "text-generation-launcher", version, max_term_width = 100)]
+pub struct Args {
+    #[command(flatten)]
+    pub(crate) model: ModelArgs,
+    #[command(flatten)]
+    pub(crate) server: ServerArgs,
+    #[command(flatten)]
+    pub(crate) engine: EngineArgs,
+    #[command(flatten)]
+    pub(crate) limits: LimitArgs,
+    #[command(flatten)]
+    pub(crate) http: HttpArgs,
+    /// The launcher's own behaviour.
+    #[command(flatten)]
+    pub process: ProcessArgs,
+}
+
+/// What is served.
+#[derive(Debug, Clone, clap::Args)]
+#[command(next_help_heading = "Model")]
+pub(crate) struct ModelArgs {
+    /// Alias, local folder, local .gguf file or id on the Hugging Face Hub.
+    #[arg(long, env, default_value = "smollm2-135m-instruct")]
+    pub(crate) model_id: String,
+    /// Commit, branch or tag on the hub.
+    #[arg(long, env)]
+    pub(crate) revision: Option<String>,
+    /// Executor that runs the model; `oracle` is the exact test model without weights.
+    #[arg(long, env, default_value = "auto", value_parser = one_of::<ExecutorKind>(&["auto", "torch", "oracle"]))]
+    pub(crate) executor: ExecutorKind,
+    /// Type of weights and KV; `auto` is float32 on a CPU, the checkpoint's type on a GPU.
+    #[arg(long, env, default_value = "auto", value_parser = one_of::<Dtype>(&["auto", "float32", "bfloat16", "float16"]))]
+    pub(crate) dtype: Dtype,
+    /// A `tokenizer_config.json` whose chat template replaces the model's own.
+    #[arg(long, env, value_name = "PATH")]
+    pub(crate) tokenizer_config_path: Option<PathBuf>,
+    /// Folder for downloads from the hub, instead of the hub library's own.
+    #[arg(long, env, value_name = "PATH")]
+    pub(crate) huggingface_hub_cache: Option<PathBuf>,
+}
+
+/// How the server is reached.
+#[derive(Debug, Clone, clap::Args)]
+#[command(next_help_heading = "Server")]
+pub(crate) struct ServerArgs {
+    /// Address to listen on; 0.0.0.0 takes every interface. Has no environment variable.
+    #[arg(long, default_value = "127.0.0.1")]
+    pub(crate) hostname: String,
+    /// Port to listen on; 0 takes a free one.
+    #[arg(long, short, env, default_value_t = 3000)]
+    pub(crate) port: u16,
+    /// Key that clients send as `Authorization: Bearer KEY`. Prefer the environment variable:
+    /// flags are visible to other users of the machine.
+    #[arg(long, env, hide_env_values = true, value_parser = secret)]
+    pub(crate) api_key: Option<Secret>,
+    /// Origin that browsers may call from, such as https://example.org; repeatable. Any, if absent.
+    #[arg(long, env, value_delimiter = ',', value_name = "ORIGIN")]
+    pub(crate) cors_allow_origin: Vec<String>,
+    /// Threads that tokenize.
+    #[arg(long, env, default_value_t = 2)]
+    pub(crate) validation_workers: usize,
+    /// Seconds that running requests get to finish after SIGTERM.
+    #[arg(long, env, default_value_t = 90)]
+    pub(crate) graceful_termination_timeout: u64,
+}
+
+/// How the shards compute.
+#[derive(Debug, Clone, clap::Args)]
+#[command(next_help_heading = "Engine")]
+pub(crate) struct EngineArgs {
+    /// Processes that run the model together.
+    #[arg(long, env, default_value_t = 1)]
+    pub(crate) num_shard: u32,
+    /// Address at which the processes of one model meet.
+    #[arg(long, env, default_value = "localhost")]
+    pub(crate) master_addr: String,
+    /// Port at which the processes of one model meet.
+    #[arg(long, env, default_value_t = 29_500)]
+    pub(crate) master_port: u16,
+    /// Longest prompt, in tokens. By default what model and memory allow.
+    #[arg(long, env)]
+    pub(crate) max_input_tokens: Option<u32>,
+    /// Older name of --max-input-tokens.
+    #[arg(long, env, hide = true)]
+    pub(crate) max_input_length: Option<u32>,
+    /// Longest prompt and answer together, in tokens. By default what model and memory allow.
+    #[arg(long, env)]
+    pub(crate) max_total_tokens: Option<u32>,
+    /// Most sequences in one step.
+    #[arg(long, env, default_value_t = 128)]
+    pub(crate) max_batch_size: u32,
+    /// Most tokens in one step: one per running sequence, then chunks of waiting prompts.
+    #[arg(long, env, default_value_t = 512)]
+    pub(crate) max_batch_prefill_tokens: u32,
+    /// Tokens of KV held at once, cached ones included; goes before --kv-memory.
+    #[arg(long, env)]
+    pub(crate) max_batch_total_tokens: Option<u32>,
+    /// Memory for KV, such as 512MB or 2GiB. By default half of what loading leaves.
+    #[arg(long, env, value_name = "SIZE")]
+    pub(crate) kv_memory: Option<ByteSize>,
+    /// Whether KV is kept for later requests that begin alike.
+    #[arg(long, env, default_value_t = true, action = ArgAction::Set, value_name = "BOOL",
+          value_parser = clap::builder::BoolishValueParser::new())]
+    pub(crate) prefix_caching: bool,
+    /// Compute threads. By default the cores this process may use.
+    #[arg(long, env)]
+    pub(crate) num_threads: Option<u32>,
+    /// Tokens in a KV page, for executors that leave the choice.
+    #[arg(long, env, hide = true)]
+    pub(crate) page_tokens: Option<u32>,
+}
+
+/// Bounds on requests.
+#[derive(Debug, Clone, clap::Args)]
+#[command(next_help_heading = "Request limits")]
+pub(crate) struct LimitArgs {
+    /// Requests in the server at once, waiting ones included; one more is answered 429.
+    #[arg(long, env, default_value_t = Limits::default().max_concurrent_requests)]
+    pub(crate) max_concurrent_requests: usize,
+    /// Prompt tokens that may wait in the queue; one more is answered 429.
+    #[arg(long, env, default_value_t = Limits::default().max_queued_tokens)]
+    pub(crate) max_queued_tokens: usize,
+    /// Seconds a request may wait in the queue.
+    #[arg(long, env, default_value_t = Limits::default().max_queue_seconds)]
+    pub(crate) max_queue_seconds: u64,
+    /// Seconds a request may take in all.
+    #[arg(long, env, default_value_t = Limits::default().request_timeout)]
+    pub(crate) request_timeout: u64,
+    /// Most answers drawn for one request (`best_of`).
+    #[arg(long, env, default_value_t = Limits::default().max_best_of)]
+    pub(crate) max_best_of: u32,
+    /// Stop strings of one request.
+    #[arg(long, env, default_value_t = Limits::default().max_stop_sequences)]
+    pub(crate) max_stop_sequences: usize,
+    /// Bytes of one stop string.
+    #[arg(long, env, default_value_t = Limits::default().max_stop_bytes)]
+    pub(crate) max_stop_bytes: usize,
+    /// Most likely tokens reported at each position.
+    #[arg(long, env, default_value_t = Limits::default().max_top_n_tokens)]
+    pub(crate) max_top_n_tokens: u32,
+    /// Prompts of one completion request.
+    #[arg(long, env, default_value_t = Limits::default().max_client_batch_size)]
+    pub(crate) max_client_batch_size: usize,
+    /// Messages of one chat request.
+    #[arg(long, env, default_value_t = Limits::default().max_messages)]
+    pub(crate) max_messages: usize,
+}
+
+/// Bounds on connections and bodies.
+#[derive(Debug, Clone, clap::Args)]
+#[command(next_help_heading = "Connection limits")]
+pub(crate) struct HttpArgs {
+    /// Bytes of one request body; one more is answered 413.
+    #[arg(long, env, default_value_t = HttpLimits::default().payload_limit)]
+    pub(crate) payload_limit: usize,
+    /// Bytes of all request bodies that are being read.
+    #[arg(long, env, default_value_t = HttpLimits::default().max_body_bytes_in_flight)]
+    pub(crate) max_body_bytes_in_flight: usize,
+    /// Open connections.
+    #[arg(long, env, default_value_t = HttpLimits::default().max_connections)]
+    pub(crate) max_connections: usize,
+    /// Bytes of a request's header section.
+    #[arg(long, env, default_value_t = HttpLimits::default().max_header_bytes)]
+    pub(crate) max_header_bytes: usize,
+    /// Lines of a request's header section.
+    #[arg(long, env, default_value_t = HttpLimits::default().max_headers)]
+    pub(crate) max_headers: usize,
+    /// Seconds for a request's header section.
+    #[arg(long, env, default_value_t = HttpLimits::default().header_timeout)]
+    pub(crate) header_timeout: u64,
+    /// Seconds for a request's body.
+    #[arg(long, env, default_value_t = HttpLimits::default().body_timeout)]
+    pub(crate) body_timeout: u64,
+    /// Seconds a client may leave a stream unread before it is cancelled.
+    #[arg(long, env, default_value_t = HttpLimits::default().write_stall_timeout)]
+    pub(crate) write_stall_timeout: u64,
+}
+
+/// The launcher's own behaviour; nothing of it reaches the configuration.
+#[derive(Debug, Clone, clap::Args)]
+#[command(next_help_heading = "Launcher")]
+pub struct ProcessArgs {
+    /// Seconds a shard may take to load the model.
+    #[arg(long, env, default_value_t = 600)]
+    pub startup_timeout: u64,
+    /// One JSON object a log line, for log collectors.
+    #[arg(long, env)]
+    pub json_output: bool,
+    /// Least level that is logged: error, warn, info, debug, trace, or per-module directives.
+    #[arg(long, env, default_value = "info")]
+    pub log_level: Targets,
+}
+
+/// Parses one of `names`, spelled as `T` is spelled in the configuration file.
+fn one_of<T>(names: &'static [&'static str]) -> impl TypedValueParser<Value = T>
+where
+    T: DeserializeOwned + Clone + Send + Sync + 'static,
+{
+    PossibleValuesParser::new(names)
+        .try_map(|name| serde_json::from_value::<T>(serde_json::Value::String(name)))
+}
+
+fn secret(text: &str) -> Result<Secret, std::convert::Infallible> {
+    Ok(Secret::new(text.to_owned()))
+}

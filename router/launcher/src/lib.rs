@@ -1,0 +1,18 @@
+//! The launcher: resolves the configuration, supervises the shards, serves the router.
+//!
+//! It owns the processes and the run directory. It knows nothing about models or requests: what it
+//! says about the model it learns from the shard once that is ready.
+
+pub mod announce;
+pub mod args;
+pub mod child;
+pub mod error;
+pub mod logging;
+pub mod resolve;
+pub mod run_dir;
+pub mod signals;
+pub mod supervise;
+mod tail;
+
+#[cfg(test)]
+mod reference;

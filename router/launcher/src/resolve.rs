@@ -1,0 +1,265 @@
+//! `Args` to `ServeConfig`: every rule about values, checked together, without I/O.
+
+use std::fmt::{self, Display};
+use std::path::Path;
+
+use http::HeaderValue;
+use text_generation_router::config::{
+    EngineConfig, HttpLimits, Limits, ModelConfig, RouterConfig, ServeConfig,
+};
+
+use crate::args::{Args, EngineArgs};
+
+#[cfg(test)]
+mod tests;
+
+/// Bytes that fit into a Unix socket's address, the closing zero apart.
+const MAX_SOCKET_PATH: usize = 107;
+
+/// Every mistake in the arguments, so that the operator mends all of them in one go.
+#[derive(Debug, Default)]
+pub struct Mistakes(Vec<String>);
+
+impl Mistakes {
+    fn check(&mut self, ok: bool, mistake: impl FnOnce() -> String) {
+        if !ok {
+            self.0.push(mistake());
+        }
+    }
+
+    fn positive<T: Default + PartialEq>(&mut self, flag: &str, value: &T) {
+        self.check(*value != T::default(), || {
+            format!("{flag} is 0: give at least 1")
+        });
+    }
+
+    fn positive_if_given<T: Default + PartialEq>(&mut self, flag: &str, value: Option<&T>) {
+        if let Some(value) = value {
+            self.positive(flag, value);
+        }
+    }
+
+    fn ordered(&mut self, (low, small): (&str, Option<u32>), (high, large): (&str, Option<u32>)) {
+        if let (Some(small), Some(large)) = (small, large) {
+            self.check(small <= large, || {
+                format!("{low} is {small}, above {high}, which is {large}: lower the one or raise the other")
+            });
+        }
+    }
+}
+
+impl Display for Mistakes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0
+            .iter()
+            .try_for_each(|mistake| write!(f, "\n  {mistake}"))
+    }
+}
+
+/// Turns arguments into the server's configuration. `run_dir` is the folder of its sockets.
+///
+/// # Errors
+/// All mistakes found, not the first alone.
+pub fn resolve(args: Args, run_dir: &Path) -> Result<ServeConfig, Mistakes> {
+    let mistakes = find_mistakes(&args, run_dir);
+    if mistakes.0.is_empty() {
+        Ok(into_config(args, run_dir))
+    } else {
+        Err(mistakes)
+    }
+}
+
+fn find_mistakes(args: &Args, run_dir: &Path) -> Mistakes {
+    let mut mistakes = Mistakes::default();
+    check_texts(args, &mut mistakes);
+    check_engine(&args.engine, &mut mistakes);
+    check_limits(args, &mut mistakes);
+    let socket_bytes = socket_path(run_dir).len();
+    mistakes.check(socket_bytes <= MAX_SOCKET_PATH, || {
+        format!(
+            "the path of the shard's socket under {} has {socket_bytes} bytes, limit is \
+             {MAX_SOCKET_PATH}: set TMPDIR to a shorter path",
+            run_dir.display()
+        )
+    });
+    mistakes
+}
+
+fn check_texts(args: &Args, mistakes: &mut Mistakes) {
+    let texts = [
+        ("--model-id", Some(&args.model.model_id)),
+        ("--revision", args.model.revision.as_ref()),
+        ("--hostname", Some(&args.server.hostname)),
+        ("--master-addr", Some(&args.engine.master_addr)),
+    ];
+    for (flag, text) in texts {
+        mistakes.check(text.is_none_or(|text| !text.trim().is_empty()), || {
+            format!("{flag} is empty: give a value or leave it out")
+        });
+    }
+    if let Some(key) = &args.server.api_key {
+        let key = key.expose();
+        mistakes.check(!key.is_empty() && key.bytes().all(|b| b.is_ascii_graphic()), || {
+            "--api-key is empty or holds blanks or characters outside ASCII: no client could send it"
+                .to_owned()
+        });
+    }
+    for origin in &args.server.cors_allow_origin {
+        mistakes.check(is_origin(origin), || {
+            format!("--cors-allow-origin is {origin:?}: give scheme://host or scheme://host:port")
+        });
+    }
+}
+
+/// Whether a browser would send this text as an `Origin` header.
+fn is_origin(text: &str) -> bool {
+    let host = text.split_once("://").map(|(_, host)| host);
+    HeaderValue::from_str(text).is_ok()
+        && host.is_some_and(|host| !host.is_empty() && !host.contains('/'))
+}
+
+fn check_engine(engine: &EngineArgs, mistakes: &mut Mistakes) {
+    mistakes.check(
+        engine.max_input_tokens.is_none() || engine.max_input_length.is_none(),
+        || {
+            "--max-input-tokens and --max-input-length mean the same: give the first alone"
+                .to_owned()
+        },
+    );
+    mistakes.positive("--num-shard", &engine.num_shard);
+    mistakes.positive("--max-batch-size", &engine.max_batch_size);
+    mistakes.positive(
+        "--max-batch-prefill-tokens",
+        &engine.max_batch_prefill_tokens,
+    );
+    let given = [
+        ("--max-input-tokens", max_input_tokens(engine)),
+        ("--max-total-tokens", engine.max_total_tokens),
+        ("--max-batch-total-tokens", engine.max_batch_total_tokens),
+        ("--num-threads", engine.num_threads),
+        ("--page-tokens", engine.page_tokens),
+    ];
+    for (flag, value) in &given {
+        mistakes.positive_if_given(flag, value.as_ref());
+    }
+    mistakes.positive_if_given("--kv-memory", engine.kv_memory.map(|size| size.0).as_ref());
+    let [input, total, held, ..] = given;
+    if let (Some(input), Some(total)) = (input.1, total.1) {
+        mistakes.check(input < total, || {
+            format!(
+                "--max-input-tokens is {input} and --max-total-tokens {total}, which leaves no \
+                 token to generate: lower the first or raise the second"
+            )
+        });
+    }
+    mistakes.ordered(total, held);
+}
+
+fn check_limits(args: &Args, mistakes: &mut Mistakes) {
+    let (limits, http) = (&args.limits, &args.http);
+    let sizes = [
+        ("--validation-workers", args.server.validation_workers),
+        ("--max-concurrent-requests", limits.max_concurrent_requests),
+        ("--max-queued-tokens", limits.max_queued_tokens),
+        ("--max-client-batch-size", limits.max_client_batch_size),
+        ("--max-messages", limits.max_messages),
+        ("--payload-limit", http.payload_limit),
+        ("--max-connections", http.max_connections),
+        ("--max-header-bytes", http.max_header_bytes),
+        ("--max-headers", http.max_headers),
+    ];
+    let seconds = [
+        ("--max-queue-seconds", limits.max_queue_seconds),
+        ("--request-timeout", limits.request_timeout),
+        ("--header-timeout", http.header_timeout),
+        ("--body-timeout", http.body_timeout),
+        ("--write-stall-timeout", http.write_stall_timeout),
+        ("--startup-timeout", args.process.startup_timeout),
+    ];
+    sizes
+        .iter()
+        .for_each(|(flag, value)| mistakes.positive(flag, value));
+    seconds
+        .iter()
+        .for_each(|(flag, value)| mistakes.positive(flag, value));
+    mistakes.positive("--max-best-of", &limits.max_best_of);
+    mistakes.check(http.payload_limit <= http.max_body_bytes_in_flight, || {
+        format!(
+            "--payload-limit is {}, above --max-body-bytes-in-flight, which is {}: one body must \
+             fit into the bound on all",
+            http.payload_limit, http.max_body_bytes_in_flight
+        )
+    });
+}
+
+fn max_input_tokens(engine: &EngineArgs) -> Option<u32> {
+    engine.max_input_tokens.or(engine.max_input_length)
+}
+
+/// Socket of the rank that answers the router.
+fn socket_path(run_dir: &Path) -> String {
+    run_dir.join("shard-0.sock").display().to_string()
+}
+
+fn into_config(args: Args, run_dir: &Path) -> ServeConfig {
+    ServeConfig {
+        engine: engine_config(&args.engine, run_dir),
+        model: ModelConfig {
+            model_id: args.model.model_id,
+            revision: args.model.revision,
+            executor: args.model.executor,
+            dtype: args.model.dtype,
+            tokenizer_config_path: args.model.tokenizer_config_path,
+            hub_cache: args.model.huggingface_hub_cache,
+        },
+        router: RouterConfig {
+            hostname: args.server.hostname,
+            port: args.server.port,
+            shard_address: format!("unix:{}", socket_path(run_dir)),
+            api_key: args.server.api_key,
+            cors_allow_origin: args.server.cors_allow_origin,
+            limits: Limits {
+                max_concurrent_requests: args.limits.max_concurrent_requests,
+                max_queued_tokens: args.limits.max_queued_tokens,
+                max_queue_seconds: args.limits.max_queue_seconds,
+                max_best_of: args.limits.max_best_of,
+                max_stop_sequences: args.limits.max_stop_sequences,
+                max_stop_bytes: args.limits.max_stop_bytes,
+                max_top_n_tokens: args.limits.max_top_n_tokens,
+                max_client_batch_size: args.limits.max_client_batch_size,
+                max_messages: args.limits.max_messages,
+                request_timeout: args.limits.request_timeout,
+            },
+            http: HttpLimits {
+                payload_limit: args.http.payload_limit,
+                max_body_bytes_in_flight: args.http.max_body_bytes_in_flight,
+                max_connections: args.http.max_connections,
+                max_header_bytes: args.http.max_header_bytes,
+                max_headers: args.http.max_headers,
+                header_timeout: args.http.header_timeout,
+                body_timeout: args.http.body_timeout,
+                write_stall_timeout: args.http.write_stall_timeout,
+            },
+            validation_workers: args.server.validation_workers,
+            graceful_termination_timeout: args.server.graceful_termination_timeout,
+        },
+    }
+}
+
+fn engine_config(engine: &EngineArgs, run_dir: &Path) -> EngineConfig {
+    EngineConfig {
+        run_dir: run_dir.to_owned(),
+        num_shard: engine.num_shard,
+        master_addr: engine.master_addr.clone(),
+        master_port: engine.master_port,
+        max_input_tokens: max_input_tokens(engine),
+        max_total_tokens: engine.max_total_tokens,
+        max_batch_size: engine.max_batch_size,
+        max_batch_prefill_tokens: engine.max_batch_prefill_tokens,
+        max_batch_total_tokens: engine.max_batch_total_tokens,
+        kv_memory_bytes: engine.kv_memory.map(|size| size.0),
+        prefix_caching: engine.prefix_caching,
+        page_tokens: engine.page_tokens,
+        num_threads: engine.num_threads,
+    }
+}

@@ -1,0 +1,190 @@
+//! The rules, and the golden configuration file that both languages read.
+
+use std::path::{Path, PathBuf};
+
+use clap::Parser;
+use text_generation_router::config::{Dtype, ExecutorKind, Limits, ServeConfig};
+
+use super::*;
+
+fn resolved(flags: &[&str]) -> Result<ServeConfig, Mistakes> {
+    let args = Args::try_parse_from([&["launcher"], flags].concat()).expect("the flags parse");
+    resolve(args, Path::new("/run/text-generation"))
+}
+
+fn mistakes(flags: &[&str]) -> Vec<String> {
+    resolved(flags).expect_err("the flags are wrong").0
+}
+
+#[test]
+fn no_flag_gives_the_defaults() {
+    let config = resolved(&[]).expect("no flag is needed");
+    assert_eq!(config.model.model_id, "smollm2-135m-instruct");
+    assert_eq!(config.model.executor, ExecutorKind::Auto);
+    assert_eq!(config.model.dtype, Dtype::Auto);
+    assert_eq!(
+        (config.router.hostname.as_str(), config.router.port),
+        ("127.0.0.1", 3000)
+    );
+    assert_eq!(
+        config.router.shard_address,
+        "unix:/run/text-generation/shard-0.sock"
+    );
+    assert_eq!(config.router.limits, Limits::default());
+    assert_eq!(config.router.http, HttpLimits::default());
+    assert_eq!(config.engine.max_input_tokens, None);
+    assert!(config.engine.prefix_caching);
+}
+
+#[test]
+fn the_older_name_of_max_input_tokens_works_alone_but_not_beside_the_newer() {
+    let config = resolved(&["--max-input-length", "7"]).expect("the older name works");
+    assert_eq!(config.engine.max_input_tokens, Some(7));
+    let found = mistakes(&["--max-input-length", "7", "--max-input-tokens", "7"]);
+    assert_eq!(found.len(), 1);
+    assert!(found[0].contains("--max-input-length"), "{found:?}");
+}
+
+#[test]
+fn all_mistakes_are_reported_together() {
+    let found = mistakes(&[
+        "--model-id",
+        "",
+        "--num-shard",
+        "0",
+        "--max-input-tokens",
+        "100",
+        "--max-total-tokens",
+        "100",
+        "--max-batch-total-tokens",
+        "99",
+        "--validation-workers",
+        "0",
+        "--cors-allow-origin",
+        "example.org",
+    ]);
+    let flags = [
+        "--model-id",
+        "--cors-allow-origin",
+        "--num-shard",
+        "--max-input-tokens",
+        "--max-total-tokens",
+        "--validation-workers",
+    ];
+    assert_eq!(found.len(), flags.len(), "{found:#?}");
+    for (mistake, flag) in found.iter().zip(flags) {
+        assert!(
+            mistake.starts_with(flag),
+            "{mistake} should begin with {flag}"
+        );
+    }
+}
+
+#[test]
+fn the_token_limits_are_checked_on_both_sides() {
+    assert!(resolved(&["--max-input-tokens", "99", "--max-total-tokens", "100"]).is_ok());
+    assert!(resolved(&["--max-input-tokens", "100", "--max-total-tokens", "100"]).is_err());
+    assert!(
+        resolved(&[
+            "--max-total-tokens",
+            "100",
+            "--max-batch-total-tokens",
+            "100"
+        ])
+        .is_ok()
+    );
+    assert!(
+        resolved(&[
+            "--max-total-tokens",
+            "101",
+            "--max-batch-total-tokens",
+            "100"
+        ])
+        .is_err()
+    );
+}
+
+#[test]
+fn sizes_take_decimal_and_binary_suffixes() {
+    let bytes = |size| {
+        resolved(&["--kv-memory", size])
+            .expect("the size parses")
+            .engine
+            .kv_memory_bytes
+    };
+    assert_eq!(bytes("2GB"), Some(2_000_000_000));
+    assert_eq!(bytes("2GiB"), Some(2 << 30));
+    assert_eq!(bytes("4096"), Some(4096));
+    assert!(resolved(&["--kv-memory", "0"]).is_err());
+}
+
+#[test]
+fn prefix_caching_takes_the_spellings_of_a_switch() {
+    for (text, value) in [("0", false), ("false", false), ("1", true), ("true", true)] {
+        let config = resolved(&["--prefix-caching", text]).expect("the spelling is known");
+        assert_eq!(config.engine.prefix_caching, value, "{text}");
+    }
+}
+
+#[test]
+fn a_key_must_be_sendable_and_is_never_shown() {
+    assert!(resolved(&["--api-key", ""]).is_err());
+    assert!(resolved(&["--api-key", "two words"]).is_err());
+    let config = resolved(&["--api-key", "hunter2"]).expect("the key is fine");
+    assert!(!format!("{config:?}").contains("hunter2"));
+    let written = serde_json::to_string(&config).expect("the configuration is plain data");
+    assert!(!written.contains("hunter2"));
+}
+
+#[test]
+fn a_socket_path_that_the_system_refuses_is_a_mistake() {
+    let args = Args::try_parse_from(["launcher"]).expect("no flag is needed");
+    let dir_bytes = MAX_SOCKET_PATH - "/shard-0.sock".len();
+    let dir = |length: usize| PathBuf::from(format!("/{}", "d".repeat(length - 1)));
+    assert!(resolve(args.clone(), &dir(dir_bytes)).is_ok());
+    assert!(resolve(args, &dir(dir_bytes + 1)).is_err());
+}
+
+/// Every field of the configuration with a value of its own.
+fn every_flag() -> ServeConfig {
+    let text = "--model-id owner/model --revision main --executor oracle --dtype bfloat16 \
+        --tokenizer-config-path /models/tokenizer_config.json --huggingface-hub-cache /models/hub \
+        --hostname 0.0.0.0 --port 8080 --cors-allow-origin https://a.example,https://b.example:8443 \
+        --validation-workers 3 --graceful-termination-timeout 45 --num-shard 2 \
+        --master-addr 127.0.0.2 --master-port 29501 --max-input-tokens 1000 \
+        --max-total-tokens 2000 --max-batch-size 16 --max-batch-prefill-tokens 256 \
+        --max-batch-total-tokens 8000 --kv-memory 1GiB --prefix-caching false --num-threads 5 \
+        --page-tokens 16 --max-concurrent-requests 11 --max-queued-tokens 12 \
+        --max-queue-seconds 13 --request-timeout 14 --max-best-of 6 --max-stop-sequences 7 \
+        --max-stop-bytes 18 --max-top-n-tokens 9 --max-client-batch-size 10 --max-messages 19 \
+        --payload-limit 20 --max-body-bytes-in-flight 21 --max-connections 22 \
+        --max-header-bytes 23 --max-headers 24 --header-timeout 25 --body-timeout 26 \
+        --write-stall-timeout 27";
+    resolved(&text.split_whitespace().collect::<Vec<_>>()).expect("every flag is right")
+}
+
+fn golden_path() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/contract/serve_config.json")
+}
+
+fn golden_text() -> String {
+    serde_json::to_string_pretty(&every_flag()).expect("the configuration is plain data") + "\n"
+}
+
+#[test]
+fn the_golden_configuration_is_current() {
+    let golden = std::fs::read_to_string(golden_path()).expect("the golden file is committed");
+    assert_eq!(
+        golden,
+        golden_text(),
+        "the schema changed: run `make golden`"
+    );
+    let read: ServeConfig = serde_json::from_str(&golden).expect("the golden file is valid");
+    assert_eq!(read, every_flag());
+}
+
+#[test]
+#[ignore = "run by `make golden`: writes the golden file"]
+fn write_the_golden_configuration() {
+    std::fs::write(golden_path(), golden_text()).expect("the folder exists");
+}
