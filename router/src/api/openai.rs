@@ -99,13 +99,11 @@ impl UsageCounter {
 }
 
 /// The frame after the last one.
-#[must_use]
 pub fn done() -> Event {
     Event::default().data("[DONE]")
 }
 
 /// The frame of an error.
-#[must_use]
 pub fn error(error: &ApiError) -> Event {
     sse::json(&error.openai_body())
 }

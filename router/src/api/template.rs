@@ -125,7 +125,6 @@ fn open_message(messages: &[Message]) -> Option<Message> {
 }
 
 /// The error's own words: a template's `raise_exception` text is meant for the client.
-#[expect(clippy::needless_pass_by_value, reason = "used as `map_err(explain)`")]
 fn explain(error: Error) -> TemplateError {
     let detail = error
         .detail()
@@ -136,18 +135,10 @@ fn explain(error: Error) -> TemplateError {
     })
 }
 
-#[expect(
-    clippy::needless_pass_by_value,
-    reason = "the signature of template functions"
-)]
 fn raise_exception(message: String) -> Result<Value, Error> {
     Err(Error::new(ErrorKind::InvalidOperation, message))
 }
 
-#[expect(
-    clippy::needless_pass_by_value,
-    reason = "the signature of template functions"
-)]
 fn strftime_now(format: String) -> Result<String, Error> {
     jiff::fmt::strtime::format(&format, &Zoned::now()).map_err(|error| {
         Error::new(
@@ -158,10 +149,6 @@ fn strftime_now(format: String) -> Result<String, Error> {
 }
 
 /// Python's `json.dumps`: minijinja's own filter escapes for HTML, which no model has seen.
-#[expect(
-    clippy::needless_pass_by_value,
-    reason = "the signature of template filters"
-)]
 fn tojson(value: Value, indent: Option<usize>, options: Kwargs) -> Result<Value, Error> {
     let indent = match indent {
         Some(indent) => Some(indent),

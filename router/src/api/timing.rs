@@ -41,7 +41,6 @@ impl Clock {
     }
 
     /// Headers of a stream, which begins before anything is computed.
-    #[must_use]
     pub fn stream_headers(&self, device: &str) -> Headers {
         AppendHeaders(vec![
             text("x-compute-type", device),
@@ -50,7 +49,6 @@ impl Clock {
     }
 
     /// Headers of whole answers: times of the slowest, tokens of all.
-    #[must_use]
     pub fn headers(&self, device: &str, answers: &[Completed]) -> Headers {
         let total = self.started.elapsed();
         let receipts = || answers.iter().map(|answer| answer.outcome.receipt);

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-/// Ids of the special tokens of both.
+/// Ids of the special tokens.
 pub(crate) const BOS: u32 = 256;
 pub(crate) const EOS: u32 = 257;
 
@@ -16,7 +16,13 @@ fn byte_char(byte: u8) -> char {
     char::from_u32(256 + rank).expect("a letter of Latin Extended-A")
 }
 
-fn tokenizer_json(vocab: Value, byte_fallback: bool, decoder: Value, pre: Value) -> Vec<u8> {
+/// A tokenizer without merges whose special tokens are "<s>", put before a text, and "</s>".
+pub(crate) fn tokenizer_json(
+    vocab: Value,
+    byte_fallback: bool,
+    decoder: Value,
+    pre: Value,
+) -> Vec<u8> {
     let special = |id: u32, content: &str| {
         json!({"id": id, "content": content, "single_word": false, "lstrip": false,
                "rstrip": false, "normalized": false, "special": true})
@@ -63,22 +69,4 @@ pub(crate) fn byte_level_json() -> Vec<u8> {
     let byte_level = json!({"type": "ByteLevel", "add_prefix_space": false, "trim_offsets": false,
                             "use_regex": false});
     tokenizer_json(vocab.into(), false, byte_level.clone(), byte_level)
-}
-
-/// SentencePiece style: ids 0 to 255 are `<0x..>`, from 258 on come words with a leading blank.
-pub(crate) fn byte_fallback_json() -> Vec<u8> {
-    let mut vocab = serde_json::Map::new();
-    for byte in 0..=255u32 {
-        vocab.insert(format!("<0x{byte:02X}>"), byte.into());
-    }
-    vocab.insert("<s>".into(), BOS.into());
-    vocab.insert("</s>".into(), EOS.into());
-    for (id, piece) in (258..).zip(["▁", "▁the", "▁cat", "s", "你", "▁é"]) {
-        vocab.insert(piece.into(), id.into());
-    }
-    let decoder = json!({"type": "Sequence", "decoders": [
-        {"type": "Replace", "pattern": {"String": "▁"}, "content": " "},
-        {"type": "ByteFallback"}, {"type": "Fuse"},
-        {"type": "Strip", "content": " ", "start": 1, "stop": 0}]});
-    tokenizer_json(vocab.into(), true, decoder, Value::Null)
 }

@@ -1,4 +1,6 @@
-use super::fixture::{byte_fallback_json, byte_level_json};
+use serde_json::{Value, json};
+
+use super::fixture::{byte_level_json, tokenizer_json};
 use super::*;
 
 pub(crate) use super::fixture::{BOS, EOS};
@@ -8,9 +10,23 @@ pub(crate) fn byte_level() -> Arc<Tokenizer> {
     Arc::new(Tokenizer::from_bytes(&byte_level_json(), 2).unwrap())
 }
 
-/// See [`byte_fallback_json`].
+/// SentencePiece style: ids 0 to 255 are `<0x..>`, from 258 on come words with a leading blank.
 pub(crate) fn byte_fallback() -> Arc<Tokenizer> {
-    Arc::new(Tokenizer::from_bytes(&byte_fallback_json(), 2).unwrap())
+    let mut vocab = serde_json::Map::new();
+    for byte in 0..=255u32 {
+        vocab.insert(format!("<0x{byte:02X}>"), byte.into());
+    }
+    vocab.insert("<s>".into(), BOS.into());
+    vocab.insert("</s>".into(), EOS.into());
+    for (id, piece) in (258..).zip(["▁", "▁the", "▁cat", "s", "你", "▁é"]) {
+        vocab.insert(piece.into(), id.into());
+    }
+    let decoder = json!({"type": "Sequence", "decoders": [
+        {"type": "Replace", "pattern": {"String": "▁"}, "content": " "},
+        {"type": "ByteFallback"}, {"type": "Fuse"},
+        {"type": "Strip", "content": " ", "start": 1, "stop": 0}]});
+    let json = tokenizer_json(vocab.into(), true, decoder, Value::Null);
+    Arc::new(Tokenizer::from_bytes(&json, 2).unwrap())
 }
 
 #[tokio::test]
