@@ -1,0 +1,43 @@
+//! The command line.
+
+use std::path::PathBuf;
+
+use clap::{Parser, ValueEnum};
+
+/// Measure a text generation server; every scenario prints one JSON line.
+#[derive(Debug, Clone, Parser)]
+#[command(name = "text-generation-bench", version, max_term_width = 100)]
+pub(crate) struct Args {
+    /// What to measure.
+    #[arg(value_enum)]
+    pub(crate) scenario: Choice,
+    /// Launcher that starts the servers to measure.
+    #[arg(long, value_name = "PATH", default_value = "text-generation-launcher")]
+    pub(crate) launcher: PathBuf,
+    /// A running server to measure instead, such as http://127.0.0.1:3000.
+    #[arg(long)]
+    pub(crate) url: Option<String>,
+    /// Model of the started server; `long` takes its tokenizer from it.
+    #[arg(long, default_value = "smollm2-135m-instruct")]
+    pub(crate) model_id: String,
+    /// Measurements of each point.
+    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) repeats: u32,
+}
+
+/// A scenario by name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Choice {
+    /// All of them, one after the other.
+    All,
+    /// Time to first token of cold prompts and of follow-up turns.
+    Ttft,
+    /// Time between tokens of one stream, alone and beside a long prompt.
+    Itl,
+    /// Tokens a second at 1, 8 and 32 streams.
+    Throughput,
+    /// Conversations of up to 200,000 tokens on the oracle: where a turn's time goes.
+    Long,
+    /// Requests a second of the router with a mock shard, beside a bare HTTP server.
+    Router,
+}
