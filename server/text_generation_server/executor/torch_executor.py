@@ -43,11 +43,12 @@ class TorchExecutor:
         page_tokens: int | None = None,
         num_threads: int | None = None,
     ) -> None:
-        """num_threads: of torch's kernels, for the whole process; None leaves torch's choice."""
+        """page_tokens: None means `DEFAULT_PAGE_TOKENS`.
+        num_threads: of torch's kernels, for the whole process; None leaves torch's choice."""
         if num_threads is not None:
             torch.set_num_threads(num_threads)
         self._decoder = model.decoder
-        self.facts = _facts(model, page_tokens or DEFAULT_PAGE_TOKENS)
+        self.facts = _facts(model, DEFAULT_PAGE_TOKENS if page_tokens is None else page_tokens)
         self._masks = CausalMasks(model.decoder.dtype)
         self._pages: Tensor | None = None
         self._sampler: Sampler | None = None

@@ -4,6 +4,7 @@ Format: https://github.com/ggml-org/ggml/blob/master/docs/gguf.md. Reading and d
 `gguf` library's; this module owns the translation into Hugging Face's names and layout.
 """
 
+import math
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -56,13 +57,17 @@ class GgufFile:
         self._tensors = {tensor.name: tensor for tensor in self._reader.tensors}
 
     def get(self, key: str, default: Any = None) -> Any:
-        """A metadata value: str, int, float, bool or a list of one of them."""
+        """A metadata value: str, int, float, bool or a list of one of them. Raises ModelError when
+        it cannot be read."""
         field = self._reader.get_field(key)
-        return default if field is None else field.contents()
+        try:
+            return default if field is None else field.contents()
+        except ValueError as error:
+            raise ModelError(f"{self.path}: the value of {key} is damaged: {error}") from error
 
-    def require(self, key: str) -> Any:
-        """A metadata value. Raises ModelError when the file has none of that key."""
-        value = self.get(key)
+    def require(self, key: str, default: Any = None) -> Any:
+        """A metadata value. Raises ModelError when there is none, neither here nor as default."""
+        value = self.get(key, default)
         if value is None:
             raise ModelError(f"{self.path} has no metadata key {key}: it is no complete model")
         return value
@@ -74,31 +79,38 @@ class GgufFile:
             raise ModelError(f"the GGUF architecture {architecture!r} is not supported, only llama")
         if self.get("llama.expert_count", 0):
             raise ModelError("mixtures of experts (llama.expert_count) are not supported")
-        heads = self.require("llama.attention.head_count")
-        hidden = self.require("llama.embedding_length")
-        head_dim = self.get("llama.attention.key_length", hidden // max(heads, 1))
+        heads = self._number("attention.head_count")
+        hidden = self._number("embedding_length")
+        head_dim = self._number("attention.key_length", hidden // max(heads, 1))
         return DecoderSpec(
             architecture="LlamaForCausalLM",
-            vocab_size=self.get("llama.vocab_size") or len(self.require("tokenizer.ggml.tokens")),
+            vocab_size=self._number("vocab_size", len(self.require("tokenizer.ggml.tokens"))),
             hidden_size=hidden,
-            intermediate_size=self.require("llama.feed_forward_length"),
-            num_layers=self.require("llama.block_count"),
+            intermediate_size=self._number("feed_forward_length"),
+            num_layers=self._number("block_count"),
             num_heads=heads,
-            num_kv_heads=self.get("llama.attention.head_count_kv", heads),
+            num_kv_heads=self._number("attention.head_count_kv", heads),
             head_dim=head_dim,
-            max_positions=self.require("llama.context_length"),
-            norm_eps=self.require("llama.attention.layer_norm_rms_epsilon"),
+            max_positions=self._number("context_length"),
+            norm_eps=self._number("attention.layer_norm_rms_epsilon"),
             rope=self._rope(head_dim),
             attention_bias="blk.0.attn_q.bias" in self._tensors,
             mlp_bias="blk.0.ffn_gate.bias" in self._tensors,
             tied_embeddings=_HEAD not in self._tensors,
         )
 
+    def _number(self, key: str, default: Any = None) -> Any:
+        """The number of an architecture's key: an int or a float, as the file has it."""
+        value = self.require(f"llama.{key}", default)
+        if not isinstance(value, int | float) or not math.isfinite(value):
+            raise ModelError(f"{self.path}: llama.{key} is {value!r}, must be a number")
+        return value
+
     def _rope(self, head_dim: int) -> RopeSpec:
-        rotated = self.get("llama.rope.dimension_count", head_dim)
+        rotated = self._number("rope.dimension_count", head_dim)
         if rotated != head_dim:
             raise ModelError(f"rope over {rotated} of {head_dim} cells of a head is not supported")
-        theta = self.get("llama.rope.freq_base", 10_000.0)
+        theta = self._number("rope.freq_base", 10_000.0)
         if _ROPE_DIVISORS in self._tensors:
             divisors = self._dequantized(_ROPE_DIVISORS)
             return RopeSpec(theta, DivisorScaling(tuple(divisors.tolist())))
@@ -106,7 +118,7 @@ class GgufFile:
             case "none":
                 return RopeSpec(theta)
             case "linear":
-                return RopeSpec(theta, LinearScaling(self.require("llama.rope.scaling.factor")))
+                return RopeSpec(theta, LinearScaling(self._number("rope.scaling.factor")))
             case other:
                 raise ModelError(f"the rope scaling {other!r} is not supported, only linear")
 

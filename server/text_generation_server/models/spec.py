@@ -99,9 +99,10 @@ class DecoderSpec:
 
     def __post_init__(self) -> None:
         """Raises ModelError for numbers that describe no decoder."""
-        for name in _SIZES:
-            if getattr(self, name) < 1:
-                raise ModelError(f"the model's {name} is {getattr(self, name)}, must be at least 1")
+        for name, limit in _LIMITS.items():
+            size = getattr(self, name)
+            if not 1 <= size <= limit:
+                raise ModelError(f"the model's {name} is {size}, must be 1 to {limit}")
         if self.num_heads % self.num_kv_heads:
             raise ModelError(
                 f"the model's {self.num_heads} heads are no multiple of its "
@@ -138,16 +139,17 @@ class DecoderSpec:
         return shapes
 
 
-_SIZES = (
-    "vocab_size",
-    "hidden_size",
-    "intermediate_size",
-    "num_layers",
-    "num_heads",
-    "num_kv_heads",
-    "head_dim",
-    "max_positions",
-)
+# Far above any real model: what lies beyond is a damaged file, and not worth the memory.
+_LIMITS = {
+    "vocab_size": 1 << 24,
+    "hidden_size": 1 << 24,
+    "intermediate_size": 1 << 24,
+    "num_layers": 1 << 12,
+    "num_heads": 1 << 16,
+    "num_kv_heads": 1 << 16,
+    "head_dim": 1 << 16,
+    "max_positions": 1 << 30,
+}
 
 
 def _projections(

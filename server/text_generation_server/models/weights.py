@@ -37,7 +37,13 @@ def load_weights(source: ModelSource, spec: DecoderSpec, dtype: torch.dtype) -> 
             raise ModelError(
                 f"{source.path}: the tensor {name} has no place in {spec.architecture}"
             )
-        weights[name] = _checked(source, name, tensor, shapes[name]).to(dtype, copy=True)
+        _check(source, name, tensor, shapes[name])
+        weights[name] = tensor.to(dtype, copy=True)
+        # After the conversion, which may overflow float16.
+        if not bool(torch.isfinite(weights[name]).all()):
+            raise ModelError(
+                f"{source.path}: the tensor {name} has values that are not finite as {dtype}"
+            )
     missing = [name for name in shapes if name not in weights]
     if missing:
         raise ModelError(
@@ -62,7 +68,7 @@ def weights_digest(source: ModelSource) -> str:
     return digest.hexdigest()
 
 
-def _checked(source: ModelSource, name: str, tensor: Tensor, shape: tuple[int, ...]) -> Tensor:
+def _check(source: ModelSource, name: str, tensor: Tensor, shape: tuple[int, ...]) -> None:
     if tuple(tensor.shape) != shape:
         raise ModelError(
             f"{source.path}: the tensor {name} has the shape {list(tensor.shape)}, "
@@ -70,9 +76,6 @@ def _checked(source: ModelSource, name: str, tensor: Tensor, shape: tuple[int, .
         )
     if not tensor.is_floating_point():
         raise ModelError(f"{source.path}: the tensor {name} is {tensor.dtype}, not a float type")
-    if not bool(torch.isfinite(tensor).all()):
-        raise ModelError(f"{source.path}: the tensor {name} has values that are not finite")
-    return tensor
 
 
 def _read_tensors(source: ModelSource, spec: DecoderSpec) -> Iterator[tuple[str, Tensor]]:
