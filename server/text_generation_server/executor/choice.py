@@ -9,6 +9,9 @@ from text_generation_server.executor.step import Executor
 from text_generation_server.models.assets import Assets
 from text_generation_server.models.source import ModelSource
 
+CPU_DTYPE = "float32"
+"""What "auto" means on a CPU: torch computes the other types slowly there."""
+
 
 def load_executor(config: ServeConfig, source: ModelSource, assets: Assets) -> Executor:
     """Load the model into its executor. Raises ConfigError or ModelError."""
@@ -22,9 +25,8 @@ def load_executor(config: ServeConfig, source: ModelSource, assets: Assets) -> E
     # Only now: the oracle needs no torch.
     from text_generation_server.executor.torch_executor import load_torch_executor
 
-    return load_torch_executor(
-        source, config.model.dtype, config.engine.page_tokens, config.engine.num_threads
-    )
+    dtype = CPU_DTYPE if config.model.dtype == "auto" else config.model.dtype
+    return load_torch_executor(source, dtype, config.engine.page_tokens, config.engine.num_threads)
 
 
 def _load_oracle(config: ServeConfig, assets: Assets) -> OracleExecutor:
