@@ -85,7 +85,9 @@ def _pre_tokenizer(file: GgufFile) -> _PreTokenizer:
 
 
 def _splits(tokens: list[str], pre: _PreTokenizer) -> list[pre_tokenizers.PreTokenizer]:
-    splits = [pre_tokenizers.Split(Regex(p), behavior="isolated") for p in pre.patterns]
+    splits: list[pre_tokenizers.PreTokenizer] = [
+        pre_tokenizers.Split(Regex(p), behavior="isolated") for p in pre.patterns
+    ]
     splits.append(pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False))
     unknown = set(pre_tokenizers.ByteLevel.alphabet()) - set(tokens)
     if unknown:
