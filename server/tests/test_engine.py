@@ -215,6 +215,29 @@ def test_preempted_sequences_resume_with_the_same_answer() -> None:
     assert answers[0].completion.receipt.preemptions == 0, "the senior is never preempted"
 
 
+def test_preempted_sequence_resumes_by_a_hit() -> None:
+    bench = Bench(Shape(page_tokens=4, num_pages=38, max_batch_size=2))
+    requests = [make_request(0, prompt(40), 40), make_request(1, prompt(40, seed=1), 40)]
+    answers = [bench.admit(request) for request in requests]
+    bench.run()
+    assert answers[1].completion.receipt.preemptions > 0
+    assert [answer.ids for answer in answers] == [expected_greedy(r) for r in requests]
+    recomputed = bench.engine.load().prefill_tokens - 2 * 40
+    assert recomputed <= 8 * answers[1].completion.receipt.preemptions
+
+
+def test_prompt_takes_the_pages_of_a_junior_that_decodes() -> None:
+    bench = Bench(Shape(page_tokens=4, num_pages=60, max_step_tokens=5))
+    requests = [make_request(0, prompt(200), 4), make_request(1, prompt(8, seed=1), 120)]
+    senior = bench.admit(requests[0])
+    bench.step()
+    junior = bench.admit(requests[1])
+    bench.run()
+    assert junior.completion.receipt.preemptions > 0
+    assert senior.completion.receipt.preemptions == 0
+    assert [senior.ids, junior.ids] == [expected_greedy(r) for r in requests]
+
+
 def test_sampling_does_not_depend_on_the_batch() -> None:
     def ask(bench: Bench, i: int) -> list[int]:
         params = SamplingParams(temperature=1.2, top_k=5, repetition_penalty=1.1, seed=i)
