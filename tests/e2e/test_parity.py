@@ -1,0 +1,123 @@
+"""One greedy request gives the same tokens and counts on every route, streamed or not."""
+
+import json
+from dataclasses import dataclass
+from typing import Any
+
+import httpx2
+import pytest
+from chat_clients import TextGenerationClient
+from running_server import RunningServer, native_request
+from texts import prose
+
+ANSWER_TOKENS = 20
+MESSAGES = [{"role": "user", "content": "Name three rivers. " + prose(11, 30)}]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What every route says about an answer."""
+
+    text: str
+    prompt_tokens: int
+    generated_tokens: int
+    finish_reason: str
+
+
+def events(server: RunningServer, path: str, body: dict[str, Any]) -> list[str]:
+    """Data of all events of a streamed answer."""
+    with server.http.stream("POST", path, json=body) as response:
+        response.raise_for_status()
+        return [event.data for event in httpx2.EventSource(response)]
+
+
+def native(server: RunningServer, path: str, prompt: str) -> Outcome:
+    """A whole answer of `/generate` or `/`."""
+    response = server.http.post(path, json=native_request(prompt, ANSWER_TOKENS))
+    body = response.raise_for_status().json()
+    answer = body[0] if path == "/" else body
+    details = answer["details"]
+    prompt_tokens = int(response.headers["x-prompt-tokens"])
+    assert int(response.headers["x-generated-tokens"]) == len(details["tokens"])
+    return Outcome(
+        answer["generated_text"],
+        prompt_tokens,
+        details["generated_tokens"],
+        details["finish_reason"],
+    )
+
+
+def native_stream(server: RunningServer, path: str, prompt: str) -> Outcome:
+    """A streamed answer of `/generate_stream` or `/`."""
+    request = native_request(prompt, ANSWER_TOKENS) | {"stream": True}
+    parts = [json.loads(data) for data in events(server, path, request)]
+    assert [part["index"] for part in parts] == list(range(1, len(parts) + 1))
+    last = parts[-1]
+    details = last["details"]
+    shown = (part["token"] for part in parts)
+    joined = "".join(token["text"] for token in shown if not token["special"])
+    assert joined == last["generated_text"]
+    assert details["generated_tokens"] == len(parts)
+    reason = details["finish_reason"]
+    return Outcome(joined, details["input_length"], len(parts), reason)
+
+
+def openai(server: RunningServer, path: str, fields: dict[str, Any]) -> Outcome:
+    """A whole answer of a `/v1` route."""
+    body = fields | {"max_tokens": ANSWER_TOKENS, "temperature": 0}
+    answer = server.http.post(path, json=body).raise_for_status().json()
+    choice, usage = answer["choices"][0], answer["usage"]
+    text = choice["text"] if "text" in choice else choice["message"]["content"]
+    counts = usage["prompt_tokens"], usage["completion_tokens"]
+    return Outcome(text, *counts, choice["finish_reason"])
+
+
+def openai_stream(server: RunningServer, path: str, fields: dict[str, Any]) -> Outcome:
+    """A streamed answer of a `/v1` route."""
+    fixed = {"max_tokens": ANSWER_TOKENS, "temperature": 0}
+    stream = {"stream": True, "stream_options": {"include_usage": True}}
+    data = events(server, path, fields | fixed | stream)
+    assert data[-1] == "[DONE]"
+    *chunks, last = (json.loads(datum) for datum in data[:-1])
+    assert last["choices"] == []
+    choices = [chunk["choices"][0] for chunk in chunks]
+    pieces = (
+        choice["text"] if "text" in choice else choice["delta"].get("content") for choice in choices
+    )
+    reasons = {choice["finish_reason"] for choice in choices} - {None}
+    counts = last["usage"]["prompt_tokens"], last["usage"]["completion_tokens"]
+    return Outcome("".join(piece or "" for piece in pieces), *counts, reasons.pop())
+
+
+@pytest.mark.parametrize("server_name", ["oracle", "smollm"])
+def test_all_routes_agree(server_name: str, request: pytest.FixtureRequest) -> None:
+    server: RunningServer = request.getfixturevalue(server_name)
+    prompt = server.chat_prompt(MESSAGES).text
+    outcomes = {
+        "/generate": native(server, "/generate", prompt),
+        "/": native(server, "/", prompt),
+        "/generate_stream": native_stream(server, "/generate_stream", prompt),
+        "/ stream": native_stream(server, "/", prompt),
+    }
+    v1: dict[str, dict[str, Any]] = {
+        "/v1/completions": {"prompt": prompt},
+        "/v1/chat/completions": {"messages": MESSAGES},
+    }
+    for path, fields in v1.items():
+        outcomes[path] = openai(server, path, fields)
+        outcomes[f"{path} stream"] = openai_stream(server, path, fields)
+    distinct = set(outcomes.values())
+    assert len(distinct) == 1, outcomes
+    assert distinct.pop().generated_tokens == ANSWER_TOKENS
+
+
+def test_the_text_generation_client_gets_the_same_natively(oracle: RunningServer) -> None:
+    prompt = prose(12, 40)
+    expected = oracle.generate(prompt, ANSWER_TOKENS)
+    client = TextGenerationClient(oracle.url)
+    try:
+        for call in ("generate", "generate_stream"):
+            answer = client.call(call, prompt=prompt, max_new_tokens=ANSWER_TOKENS)
+            assert (answer["ids"], answer["text"]) == (expected.ids, expected.text)
+    finally:
+        client.close()

@@ -1,0 +1,85 @@
+"""Processes come and go; requests and clients are told."""
+
+import json
+import signal
+import threading
+import time
+from typing import Any
+
+import httpx2
+from running_server import RunningServer, Start, wait_until
+from texts import prose
+
+ENDLESS = 100_000
+RED_SECONDS = 1.0
+RESTART_SECONDS = 40.0
+
+
+def test_killing_the_launcher_leaves_no_process(start: Start) -> None:
+    with start("--executor", "oracle") as server:
+        processes = server.processes()
+        assert len(processes) >= 2
+        server.signal(signal.SIGKILL)
+        server.wait_exit()
+        wait_until(
+            lambda: not any(p.is_running() for p in processes), "all processes are gone", 5.0
+        )
+
+
+def test_a_killed_shard_fails_its_streams_and_comes_back(start: Start) -> None:
+    with start("--executor", "oracle") as server:
+        prompt = prose(40, 50)
+        expected = server.generate(prompt, 8)
+        shard = server.shard()
+        with server.stream(prompt, ENDLESS) as events:
+            assert "token" in next(events)
+            shard.kill()
+            killed = time.monotonic()
+            *_, last = events
+        assert last.keys() == {"error", "error_type"}
+        assert last["error_type"] == "generation"
+        assert time.monotonic() - killed < RED_SECONDS, "the stream was left hanging"
+        remaining = RED_SECONDS - (time.monotonic() - killed)
+        wait_until(lambda: server.health() == 503, "health is red", remaining)
+        server.wait_ready(RESTART_SECONDS)
+        assert server.shard().pid != shard.pid
+        assert server.generate(prompt, 8).ids == expected.ids
+
+
+def test_the_openai_stream_says_the_same_in_its_own_form(start: Start) -> None:
+    with start("--executor", "oracle") as server:
+        messages = [{"role": "user", "content": prose(41, 20)}]
+        body = {"messages": messages, "stream": True, "max_tokens": ENDLESS}
+        with server.http.stream("POST", "/v1/chat/completions", json=body) as response:
+            events = iter(httpx2.EventSource(response))
+            next(events)
+            server.shard().kill()
+            *_, last = (event.data for event in events)
+        error = json.loads(last)["error"]
+        assert error["code"] == "unavailable"
+
+
+def test_a_drain_lets_running_streams_finish(start: Start) -> None:
+    with start("--executor", "oracle") as server:
+        prompt, length = prose(42, 50), 2000
+        processes = server.processes()
+        outcome: list[dict[str, Any]] = []
+        with server.stream(prompt, length) as events:
+            assert "token" in next(events)
+            server.signal(signal.SIGTERM)
+            reader = threading.Thread(target=lambda: outcome.extend(events))
+            reader.start()
+            wait_until(lambda: is_refused(server), "new work is refused", 5.0)
+            reader.join(30)
+        assert outcome[-1]["details"]["generated_tokens"] == length
+        assert server.wait_exit() == 0, server.output()
+        assert not any(p.is_running() for p in processes)
+
+
+def is_refused(server: RunningServer) -> bool:
+    """Whether a new connection gets no service."""
+    try:
+        health = httpx2.get(f"{server.url}/health", trust_env=False)
+    except httpx2.TransportError:
+        return True
+    return health.status_code == 503
