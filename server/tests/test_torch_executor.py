@@ -39,7 +39,8 @@ PROMPT_LENGTHS = [1, 7, 8, 9, 16, 33, 150, 300]
 
 
 def load(folder: Path, dtype: str = "float32", page_tokens: int | None = 8) -> TorchExecutor:
-    return load_torch_executor(resolve(str(folder)), dtype, page_tokens, num_threads=None)
+    # One thread: for matrices this small, waiting for a second one takes longer than the work.
+    return load_torch_executor(resolve(str(folder)), dtype, page_tokens, num_threads=1)
 
 
 def make_prompts(lengths: list[int], vocab_size: int = 256) -> list[list[int]]:

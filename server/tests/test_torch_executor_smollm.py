@@ -1,6 +1,7 @@
 """The torch executor on the embedded model: equal to transformers, and fast on warm turns."""
 
 import inspect
+import os
 import statistics
 import time
 
@@ -24,7 +25,8 @@ SOURCE = resolve(EMBEDDED_MODEL)
 
 @pytest.fixture(scope="module")
 def driver() -> PlanDriver:
-    return PlanDriver(load_torch_executor(SOURCE, "float32"), num_pages=450)
+    executor = load_torch_executor(SOURCE, "float32", num_threads=os.cpu_count())
+    return PlanDriver(executor, num_pages=450)
 
 
 @pytest.fixture(scope="module")
