@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail, ensure};
 use bytes::Bytes;
 use futures::StreamExt;
-use http::{Method, Request, Response, StatusCode, header};
+use http::{HeaderMap, Method, Request, Response, StatusCode, header};
 use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
 use hyper_util::client::legacy::Client as HttpClient;
@@ -26,6 +26,8 @@ pub(crate) struct Client {
 pub(crate) struct Answer {
     /// Its status.
     pub(crate) status: StatusCode,
+    /// Its headers.
+    pub(crate) headers: HeaderMap,
     /// Its body.
     pub(crate) body: Bytes,
     /// From sending to the last byte.
@@ -116,9 +118,11 @@ impl Client {
         let started = Instant::now();
         let response = self.send(method, path, body).await?;
         let status = response.status();
+        let headers = response.headers().clone();
         let body = response.into_body().collect().await?.to_bytes();
         Ok(Answer {
             status,
+            headers,
             body,
             elapsed: started.elapsed(),
         })
@@ -157,9 +161,7 @@ pub(crate) struct Arrival {
 pub(crate) struct End {
     /// The answer's text.
     pub(crate) text: String,
-    /// Tokens of the prompt.
-    pub(crate) prompt_tokens: u64,
-    /// Those of them that came from the cache.
+    /// Prompt tokens that came from the cache.
     pub(crate) cached_tokens: u64,
 }
 
@@ -217,7 +219,6 @@ fn arrival(at: Instant, data: &str) -> Result<Arrival> {
     ensure!(event.get("token").is_some(), "the stream failed: {data}");
     let end = event["generated_text"].as_str().map(|text| End {
         text: text.to_owned(),
-        prompt_tokens: event["details"]["input_length"].as_u64().unwrap_or(0),
         cached_tokens: event["details"]["cached_tokens"].as_u64().unwrap_or(0),
     });
     Ok(Arrival { at, end })
