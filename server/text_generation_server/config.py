@@ -86,6 +86,6 @@ class ServeConfig:
         try:
             values = json.loads(path.read_text())
             model, engine = values["model"], values["engine"]
-        except (OSError, ValueError, KeyError) as error:
+        except (OSError, ValueError, KeyError, TypeError) as error:
             raise ConfigError(f"cannot read the configuration {path}: {error!r}") from error
         return cls(ModelConfig.from_json(model), EngineConfig.from_json(engine))
