@@ -1,7 +1,6 @@
 //! All routes on one screen.
 
 use axum::Router;
-use axum::extract::DefaultBodyLimit;
 use axum::middleware::from_fn_with_state;
 use axum::routing::{get, post};
 use http::{HeaderValue, Method, header};
@@ -45,14 +44,12 @@ pub fn app(state: AppState) -> Router {
         .route("/v1/models", get(models))
         .route("/metrics", get(metrics));
     let docs = SwaggerUi::new("/docs").url("/openapi.json", ApiDoc::openapi());
-    let payload_limit = state.config().router.http.payload_limit;
     let cors = cors(&state.config().router.cors_allow_origin);
     locked
         .merge(open)
         .merge(docs)
         .method_not_allowed_fallback(async || ApiError::MethodNotAllowed)
         .fallback(async || ApiError::NotFound)
-        .layer(DefaultBodyLimit::max(payload_limit))
         .layer(cors)
         .layer(PropagateRequestIdLayer::x_request_id())
         .layer(SetRequestIdLayer::x_request_id(MakeRequestUuid))
