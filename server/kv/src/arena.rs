@@ -38,13 +38,16 @@ impl PagePool {
         let protection = ProtFlags::READ | ProtFlags::WRITE;
         let flags = MapFlags::PRIVATE | MapFlags::NORESERVE;
         // SAFETY: a new anonymous mapping at an address of the kernel's choice touches nothing.
-        let address = unsafe {
-            mmap_anonymous(std::ptr::null_mut(), bytes.get(), protection, flags)?
-        };
+        let address =
+            unsafe { mmap_anonymous(std::ptr::null_mut(), bytes.get(), protection, flags)? };
         // SAFETY: the range is the mapping just made. Huge pages are a wish: a refusal is fine.
         let _ = unsafe { madvise(address, bytes.get(), Advice::LinuxHugepage) };
         let address = NonNull::new(address).expect("the kernel maps nothing at address 0");
-        Ok(Self { address, num_pages, page_bytes })
+        Ok(Self {
+            address,
+            num_pages,
+            page_bytes,
+        })
     }
 
     /// Pages in the pool.

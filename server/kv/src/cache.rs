@@ -74,9 +74,19 @@ struct Sequence {
     table: Vec<PageId>,
     /// The last page of the table is the tree's and must be copied before it is written.
     tail_is_shared: bool,
-    /// Sources of copies that the executor may not have made yet, and pages of the locked path that
-    /// the table has its own copy of.
-    pinned: Vec<PageId>,
+    /// Source of a copy that the executor may not have made yet.
+    copy_source: Option<PageId>,
+}
+
+impl Sequence {
+    /// The page that has the committed cells of a page index for certain: while a copy may be still to
+    /// be made, or may never be, its source.
+    fn written_page(&self, index: usize, page_tokens: usize) -> PageId {
+        match self.copy_source {
+            Some(source) if index == self.cached / page_tokens => source,
+            _ => self.table[index],
+        }
+    }
 }
 
 /// Owner of all pages of a pool.
@@ -120,8 +130,15 @@ impl PageCache {
         let root = self.tree.root();
         self.tree.lock(root);
         let sequence = Sequence {
-            spans: path.iter().map(|segment| (segment.domain, segment.tokens.len())).collect(),
-            tokens: path.iter().flat_map(|segment| segment.tokens).copied().collect(),
+            spans: path
+                .iter()
+                .map(|segment| (segment.domain, segment.tokens.len()))
+                .collect(),
+            tokens: path
+                .iter()
+                .flat_map(|segment| segment.tokens)
+                .copied()
+                .collect(),
             limit,
             node: root,
             cached: 0,
@@ -129,7 +146,7 @@ impl PageCache {
             reserved: 0,
             table: Vec::new(),
             tail_is_shared: false,
-            pinned: Vec::new(),
+            copy_source: None,
         };
         self.sequences.insert(id, sequence);
         self.match_longest(id);
@@ -164,12 +181,14 @@ impl PageCache {
         Ok(self.sequence(id)?.committed)
     }
 
-    /// The place in the tree where the committed path ends.
+    /// The place in the tree where the committed path ends. With the cache off every sequence has a
+    /// place of its own: nothing says that two paths are equal.
     ///
     /// # Errors
     /// `UnknownSequence`.
     pub fn node(&self, id: SequenceId) -> Result<u64, CacheError> {
-        Ok(self.sequence(id)?.node.as_u64())
+        let node = self.sequence(id)?.node;
+        Ok(if self.enabled { node.as_u64() } else { id })
     }
 
     /// The page table.
@@ -185,7 +204,11 @@ impl PageCache {
     ///
     /// # Errors
     /// `UnknownSequence`.
-    pub fn reserve(&mut self, id: SequenceId, length: usize) -> Result<Option<Vec<Copy>>, CacheError> {
+    pub fn reserve(
+        &mut self,
+        id: SequenceId,
+        length: usize,
+    ) -> Result<Option<Vec<Copy>>, CacheError> {
         let sequence = self.sequence(id)?;
         if length <= sequence.reserved {
             return Ok(Some(Vec::new()));
@@ -201,9 +224,11 @@ impl PageCache {
             let tail = sequence.table.last_mut().expect("a shared tail is a page");
             let source = std::mem::replace(tail, take());
             copies.push((source, *tail));
-            sequence.pinned.push(source);
+            sequence.copy_source = Some(source);
         }
-        sequence.table.extend(std::iter::repeat_with(take).take(pages));
+        sequence
+            .table
+            .extend(std::iter::repeat_with(take).take(pages));
         sequence.reserved = length;
         Ok(Some(copies))
     }
@@ -213,8 +238,11 @@ impl PageCache {
     /// # Errors
     /// `UnknownSequence`.
     pub fn close(&mut self, id: SequenceId) -> Result<(), CacheError> {
-        let sequence = self.sequences.remove(&id).ok_or(CacheError::UnknownSequence(id))?;
-        for page in sequence.table.into_iter().chain(sequence.pinned) {
+        let sequence = self
+            .sequences
+            .remove(&id)
+            .ok_or(CacheError::UnknownSequence(id))?;
+        for page in sequence.table.into_iter().chain(sequence.copy_source) {
             self.ledger.release_sequence(page);
         }
         self.tree.touch(sequence.node);
@@ -243,7 +271,11 @@ impl PageCache {
         let mut found = vec![Holders::default(); self.counts().total];
         for node in self.tree.iter() {
             self.check_run(node)?;
-            self.tree.value(node).pages.iter().for_each(|&page| found[page as usize].tree += 1);
+            self.tree
+                .value(node)
+                .pages
+                .iter()
+                .for_each(|&page| found[page as usize].tree += 1);
         }
         let mut locks: HashMap<NodeId, usize> = HashMap::new();
         for (id, sequence) in &self.sequences {
@@ -252,13 +284,19 @@ impl PageCache {
                 return Err(format!("sequence {id} does not end where its node ends"));
             }
             if sequence.table.len() != sequence.reserved.div_ceil(self.page_tokens) {
-                return Err(format!("the page table of sequence {id} has the wrong length"));
+                return Err(format!(
+                    "the page table of sequence {id} has the wrong length"
+                ));
             }
-            for &page in sequence.table.iter().chain(&sequence.pinned) {
+            for &page in sequence.table.iter().chain(&sequence.copy_source) {
                 found[page as usize].sequences += 1;
             }
         }
-        if self.tree.iter().any(|n| self.tree.locks(n) != locks.get(&n).copied().unwrap_or(0)) {
+        if self
+            .tree
+            .iter()
+            .any(|n| self.tree.locks(n) != locks.get(&n).copied().unwrap_or(0))
+        {
             return Err("a node's locks are not those of the open sequences".to_owned());
         }
         self.ledger.check(&found)
@@ -279,7 +317,9 @@ impl PageCache {
     }
 
     fn sequence(&self, id: SequenceId) -> Result<&Sequence, CacheError> {
-        self.sequences.get(&id).ok_or(CacheError::UnknownSequence(id))
+        self.sequences
+            .get(&id)
+            .ok_or(CacheError::UnknownSequence(id))
     }
 
     /// Puts a sequence that has no pages of its own on the longest cached prefix.
@@ -287,18 +327,25 @@ impl PageCache {
         if !self.enabled {
             return 0;
         }
-        let Self { tree, sequences, .. } = self;
+        let Self {
+            tree, sequences, ..
+        } = self;
         let sequence = &sequences[&id];
-        let found = tree.longest_prefix(&segments(&sequence.spans, &sequence.tokens), sequence.limit);
+        let found =
+            tree.longest_prefix(&segments(&sequence.spans, &sequence.tokens), sequence.limit);
         let node = self.split_at(found.node, found.length);
         let table = self.table_of(node);
-        table.iter().for_each(|&page| self.ledger.retain_sequence(page));
+        table
+            .iter()
+            .for_each(|&page| self.ledger.retain_sequence(page));
         self.tree.lock(node);
         self.tree.touch(node);
         let sequence = self.sequences.get_mut(&id).expect("the caller has it");
         let old = std::mem::replace(&mut sequence.table, table);
-        self.tree.unlock(std::mem::replace(&mut sequence.node, node));
-        old.into_iter().for_each(|page| self.ledger.release_sequence(page));
+        self.tree
+            .unlock(std::mem::replace(&mut sequence.node, node));
+        old.into_iter()
+            .for_each(|page| self.ledger.release_sequence(page));
         sequence.cached = found.length;
         sequence.committed = found.length;
         sequence.reserved = found.length;
@@ -315,12 +362,18 @@ impl PageCache {
         self.tree.split(node, depth, |run| {
             let kept = depth.div_ceil(page_tokens) - run.first;
             let lower_first = depth / page_tokens;
-            let upper = PageRun { first: run.first, pages: run.pages[..kept].to_vec() };
+            let upper = PageRun {
+                first: run.first,
+                pages: run.pages[..kept].to_vec(),
+            };
             let lower = run.pages.split_off(lower_first - run.first);
             if lower_first < run.first + kept {
                 ledger.retain_tree(lower[0]); // the border cuts this page: both hold it
             }
-            *run = PageRun { first: lower_first, pages: lower };
+            *run = PageRun {
+                first: lower_first,
+                pages: lower,
+            };
             upper
         })
     }
@@ -343,7 +396,10 @@ fn segments<'a>(spans: &[(u64, usize)], mut tokens: &'a [u32]) -> Vec<Segment<'a
     let mut segments = Vec::with_capacity(spans.len());
     for &(domain, length) in spans {
         let (head, rest) = tokens.split_at(length);
-        segments.push(Segment { domain, tokens: head });
+        segments.push(Segment {
+            domain,
+            tokens: head,
+        });
         tokens = rest;
     }
     segments

@@ -42,7 +42,12 @@ impl Ledger {
     pub(crate) fn counts(&self) -> PageCounts {
         let (total, free) = (self.holders.len(), self.free.len());
         let cached = total - free - self.referenced;
-        PageCounts { total, free, cached, referenced: self.referenced }
+        PageCounts {
+            total,
+            free,
+            cached,
+            referenced: self.referenced,
+        }
     }
 
     /// A free page, now held by one sequence.
@@ -93,7 +98,9 @@ impl Ledger {
         }
         for (page, (booked, found)) in self.holders.iter().zip(found).enumerate() {
             if booked != found {
-                return Err(format!("page {page} is booked as {booked:?}, found {found:?}"));
+                return Err(format!(
+                    "page {page} is booked as {booked:?}, found {found:?}"
+                ));
             }
             if is_free[page] != (*booked == Holders::default()) {
                 return Err(format!("page {page} is both free and held, or neither"));
@@ -101,7 +108,10 @@ impl Ledger {
         }
         let referenced = found.iter().filter(|holders| holders.sequences > 0).count();
         if referenced != self.referenced {
-            return Err(format!("{} pages are booked as referenced, {referenced} are", self.referenced));
+            return Err(format!(
+                "{} pages are booked as referenced, {referenced} are",
+                self.referenced
+            ));
         }
         Ok(())
     }

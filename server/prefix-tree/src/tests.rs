@@ -15,11 +15,21 @@ fn path_of(tokens: &[Token]) -> Vec<(u64, Vec<u32>)> {
 }
 
 fn segments(path: &[(u64, Vec<u32>)]) -> Vec<Segment<'_>> {
-    path.iter().map(|(domain, tokens)| Segment { domain: *domain, tokens }).collect()
+    path.iter()
+        .map(|(domain, tokens)| Segment {
+            domain: *domain,
+            tokens,
+        })
+        .collect()
 }
 
 fn longest(tree: &Tree, tokens: &[Token], limit: usize) -> Match {
-    tree.longest_prefix(&segments(&path_of(tokens)), limit)
+    let found = tree.longest_prefix(&segments(&path_of(tokens)), limit);
+    // Where segments are cut makes no difference.
+    let (left, right) = tokens.split_at(tokens.len() / 2);
+    let cut = [path_of(left), path_of(right)].concat();
+    assert_eq!(tree.longest_prefix(&segments(&cut), limit), found);
+    found
 }
 
 /// Stores a path: splits at the end of the match, adds the rest.
@@ -30,7 +40,14 @@ fn store(tree: &mut Tree, tokens: &[Token]) -> NodeId {
         node = tree.split(node, found.length, |()| ());
     }
     for (domain, rest) in path_of(&tokens[found.length..]) {
-        node = tree.insert(node, Segment { domain, tokens: &rest }, ());
+        node = tree.insert(
+            node,
+            Segment {
+                domain,
+                tokens: &rest,
+            },
+            (),
+        );
     }
     tree.touch(node);
     node
@@ -39,7 +56,12 @@ fn store(tree: &mut Tree, tokens: &[Token]) -> NodeId {
 fn stored(tree: &Tree, node: NodeId) -> Vec<Token> {
     let mut nodes: Vec<_> = tree.ancestors(node).collect();
     nodes.reverse();
-    let of = |n: &NodeId| tree.tokens(*n).iter().map(|&t| (tree.domain(*n), t)).collect::<Vec<_>>();
+    let of = |n: &NodeId| {
+        tree.tokens(*n)
+            .iter()
+            .map(|&t| (tree.domain(*n), t))
+            .collect::<Vec<_>>()
+    };
     nodes.iter().flat_map(of).collect()
 }
 
@@ -49,11 +71,15 @@ struct Naive(HashSet<Vec<Token>>);
 
 impl Naive {
     fn store(&mut self, tokens: &[Token]) {
-        self.0.extend((1..=tokens.len()).map(|end| tokens[..end].to_vec()));
+        self.0
+            .extend((1..=tokens.len()).map(|end| tokens[..end].to_vec()));
     }
 
     fn longest(&self, tokens: &[Token], limit: usize) -> usize {
-        (0..=tokens.len().min(limit)).rev().find(|&n| n == 0 || self.0.contains(&tokens[..n])).unwrap_or(0)
+        (0..=tokens.len().min(limit))
+            .rev()
+            .find(|&n| n == 0 || self.0.contains(&tokens[..n]))
+            .unwrap_or(0)
     }
 }
 
@@ -101,7 +127,10 @@ impl Model {
             Operation::Match(tokens, limit) => {
                 let found = longest(tree, &tokens, limit);
                 assert_eq!(found.length, self.naive.longest(&tokens, limit));
-                assert_eq!(stored(tree, found.node)[..found.length], tokens[..found.length]);
+                assert_eq!(
+                    stored(tree, found.node)[..found.length],
+                    tokens[..found.length]
+                );
                 let (start, end) = (tree.start(found.node), tree.end(found.node));
                 assert!(found.length == 0 || (start < found.length && found.length <= end));
             }
@@ -172,23 +201,61 @@ fn public(tokens: &[u32]) -> [Segment<'_>; 1] {
 #[test]
 fn finds_nothing_in_an_empty_tree() {
     let tree = Tree::new(());
-    assert_eq!(tree.longest_prefix(&public(&[1, 2]), 9), Match { node: tree.root(), length: 0 });
+    assert_eq!(
+        tree.longest_prefix(&public(&[1, 2]), 9),
+        Match {
+            node: tree.root(),
+            length: 0
+        }
+    );
 }
 
 #[test]
 fn a_match_may_end_inside_a_node() {
     let mut tree = Tree::new(());
     let node = tree.insert(tree.root(), public(&[1, 2, 3, 4])[0], ());
-    assert_eq!(tree.longest_prefix(&public(&[1, 2, 9]), 9), Match { node, length: 2 });
+    assert_eq!(
+        tree.longest_prefix(&public(&[1, 2, 9]), 9),
+        Match { node, length: 2 }
+    );
 }
 
 #[test]
 fn equal_tokens_of_another_domain_do_not_match() {
     let mut tree = Tree::new(());
-    tree.insert(tree.root(), Segment { domain: 1, tokens: &[1, 2, 3] }, ());
+    tree.insert(
+        tree.root(),
+        Segment {
+            domain: 1,
+            tokens: &[1, 2, 3],
+        },
+        (),
+    );
     assert_eq!(tree.longest_prefix(&public(&[1, 2, 3]), 9).length, 0);
-    let mixed = [Segment { domain: 1, tokens: &[1, 2] }, Segment { domain: 2, tokens: &[3] }];
+    let mixed = [
+        Segment {
+            domain: 1,
+            tokens: &[1, 2],
+        },
+        Segment {
+            domain: 2,
+            tokens: &[3],
+        },
+    ];
     assert_eq!(tree.longest_prefix(&mixed, 9).length, 2);
+}
+
+#[test]
+fn common_prefixes_are_found_around_block_borders() {
+    let a: Vec<u32> = (0..5000).collect();
+    for at in [0, 1, 1023, 1024, 1025, 2048, 4999] {
+        let mut b = a.clone();
+        b[at] = u32::MAX;
+        assert_eq!(common_prefix(&a, &b), at);
+    }
+    assert_eq!(common_prefix(&a, &a[..1500]), 1500);
+    assert_eq!(common_prefix(&a[..1500], &a), 1500);
+    assert_eq!(common_prefix(&a, &[]), 0);
 }
 
 #[test]
@@ -198,7 +265,10 @@ fn split_keeps_locks_below() {
     tree.lock(node);
     let upper = tree.split(node, 1, |()| ());
     assert_eq!((tree.locks(upper), tree.locks(node)), (0, 1));
-    assert_eq!((tree.tokens(upper), tree.tokens(node)), (&[1][..], &[2, 3, 4][..]));
+    assert_eq!(
+        (tree.tokens(upper), tree.tokens(node)),
+        (&[1][..], &[2, 3, 4][..])
+    );
     assert_eq!(tree.free_leaves().count(), 0);
     tree.unlock(node);
     assert_eq!(tree.free_leaves().collect::<Vec<_>>(), [node]);

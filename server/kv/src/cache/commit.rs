@@ -13,12 +13,15 @@ impl PageCache {
         let sequence = self.sequence(id)?;
         let end = sequence.committed + path.iter().map(|s| s.tokens.len()).sum::<usize>();
         if end > sequence.reserved || (sequence.tail_is_shared && end > sequence.committed) {
-            return Err(CacheError::NotReserved { end, reserved: sequence.reserved });
+            return Err(CacheError::NotReserved {
+                end,
+                reserved: sequence.reserved,
+            });
         }
         let mut sequence = self.sequences.remove(&id).expect("found above");
         // The step that wrote the tokens has made its copies.
-        for page in std::mem::take(&mut sequence.pinned) {
-            self.ledger.release_sequence(page);
+        if let Some(source) = sequence.copy_source.take() {
+            self.ledger.release_sequence(source);
         }
         for segment in path {
             let mut rest = *segment;
@@ -56,20 +59,20 @@ impl PageCache {
     /// Somebody else has committed these tokens: take over the tree's pages where they are whole.
     fn descend(&mut self, sequence: &mut Sequence, child: NodeId, segment: Segment<'_>) -> usize {
         let stored = self.tree.tokens(child);
-        let common = stored.iter().zip(segment.tokens).take_while(|(a, b)| a == b).count();
+        let common = stored
+            .iter()
+            .zip(segment.tokens)
+            .take_while(|(a, b)| a == b)
+            .count();
         let end = sequence.committed + common;
         let node = self.split_at(child, end);
         let run = self.tree.value(node);
         for (index, &theirs) in (run.first..).zip(&run.pages) {
-            if sequence.table[index] == theirs {
-                continue;
-            }
-            self.ledger.retain_sequence(theirs);
+            // A page that `end` cuts stays our own: we go on writing there.
             if (index + 1) * self.page_tokens <= end {
+                self.ledger.retain_sequence(theirs);
                 let own = std::mem::replace(&mut sequence.table[index], theirs);
                 self.ledger.release_sequence(own);
-            } else {
-                sequence.pinned.push(theirs); // our own copy goes on behind `end`
             }
         }
         self.advance(sequence, node, end);
@@ -93,7 +96,9 @@ impl PageCache {
         let first = start / self.page_tokens;
         let pages = self.pages_from(sequence, first, end);
         self.supersede(sequence, start);
-        let child = self.tree.insert(sequence.node, segment, PageRun { first, pages });
+        let child = self
+            .tree
+            .insert(sequence.node, segment, PageRun { first, pages });
         self.advance(sequence, child, end);
         segment.tokens.len()
     }
@@ -110,7 +115,7 @@ impl PageCache {
     /// turn keeps one page there, not one a turn.
     fn supersede(&mut self, sequence: &Sequence, depth: usize) {
         let index = depth / self.page_tokens;
-        if depth % self.page_tokens == 0 {
+        if depth.is_multiple_of(self.page_tokens) {
             return;
         }
         let page = sequence.table[index];
@@ -132,7 +137,8 @@ impl PageCache {
 
     fn advance(&mut self, sequence: &mut Sequence, node: NodeId, end: usize) {
         self.tree.lock(node);
-        self.tree.unlock(std::mem::replace(&mut sequence.node, node));
+        self.tree
+            .unlock(std::mem::replace(&mut sequence.node, node));
         self.tree.touch(node);
         sequence.committed = end;
     }

@@ -27,7 +27,13 @@ fn spans(text: &[Token]) -> Vec<(u64, Vec<u32>)> {
 }
 
 fn path(spans: &[(u64, Vec<u32>)]) -> Vec<Segment<'_>> {
-    spans.iter().map(|(domain, tokens)| Segment { domain: *domain, tokens }).collect()
+    spans
+        .iter()
+        .map(|(domain, tokens)| Segment {
+            domain: *domain,
+            tokens,
+        })
+        .collect()
 }
 
 impl Machine {
@@ -47,6 +53,46 @@ impl Machine {
         cached
     }
 
+    /// Reserves, and holds the cache to its word: it succeeds exactly when the pages are free or cached,
+    /// and a refusal changes nothing.
+    fn reserve(&mut self, id: SequenceId, end: usize) -> Option<Vec<Copy>> {
+        let sequence = &self.cache.sequences[&id];
+        let (table, before) = (sequence.table.clone(), self.cache.counts());
+        let evictions = self.cache.evictions();
+        let new = end
+            .div_ceil(self.cache.page_tokens)
+            .saturating_sub(table.len());
+        let copied = usize::from(sequence.tail_is_shared && end > sequence.reserved);
+        let copies = self.cache.reserve(id, end).expect("open");
+        assert_eq!(
+            copies.is_some(),
+            new + copied <= before.free + before.cached
+        );
+        if copies.is_none() {
+            assert_eq!(table, self.cache.pages(id).expect("open"));
+            assert_eq!(
+                (before, evictions),
+                (self.cache.counts(), self.cache.evictions())
+            );
+        }
+        copies
+    }
+
+    /// A plan that is dropped: pages are reserved, but copies never made; the sequence is closed.
+    fn abandon(&mut self, chunks: &[(usize, usize)]) {
+        let mut abandoned = Vec::new();
+        for &(index, length) in chunks {
+            let sequence = &self.running[index % self.running.len()];
+            let start = self.cache.committed_tokens(sequence.id).expect("open");
+            let (id, end) = (sequence.id, (start + length).min(sequence.text.len()));
+            self.reserve(id, end);
+            abandoned.push(id);
+        }
+        while let Some(index) = self.running.iter().position(|s| abandoned.contains(&s.id)) {
+            self.close(index);
+        }
+    }
+
     /// One engine step: all reserve, then the copies, then the writes, then the commits. A failed
     /// step writes rubbish and commits nothing.
     fn step(&mut self, chunks: &[(usize, usize)], fails: bool) {
@@ -60,13 +106,9 @@ impl Machine {
             let sequence = &self.running[index];
             let start = self.cache.committed_tokens(sequence.id).expect("open");
             let end = (start + length).min(sequence.text.len());
-            let before = self.cache.pages(sequence.id).expect("open").to_vec();
-            match self.cache.reserve(sequence.id, end).expect("open") {
-                Some(new) => {
-                    copies.extend(new);
-                    planned.push((index, start, end));
-                }
-                None => assert_eq!(before, self.cache.pages(sequence.id).expect("open")),
+            if let Some(new) = self.reserve(sequence.id, end) {
+                copies.extend(new);
+                planned.push((index, start, end));
             }
         }
         for (source, destination) in copies {
@@ -78,7 +120,9 @@ impl Machine {
         for &(index, start, end) in planned.iter().filter(|_| !fails) {
             let sequence = &self.running[index];
             let spans = spans(&sequence.text[start..end]);
-            self.cache.commit(sequence.id, &path(&spans)).expect("reserved");
+            self.cache
+                .commit(sequence.id, &path(&spans))
+                .expect("reserved");
         }
     }
 
@@ -88,7 +132,11 @@ impl Machine {
         let page_tokens = self.cache.page_tokens();
         for position in start..end {
             let (domain, token) = sequence.text[position];
-            let cell = if rubbish { (9, 9, 9) } else { (domain, token, position) };
+            let cell = if rubbish {
+                (9, 9, 9)
+            } else {
+                (domain, token, position)
+            };
             self.cells[table[position / page_tokens] as usize][position % page_tokens] = Some(cell);
         }
     }
@@ -109,7 +157,9 @@ impl Machine {
                 let page = table[position / page_tokens] as usize;
                 let cell = self.cells[page][position % page_tokens];
                 if cell != Some((domain, token, position)) {
-                    return Err(format!("position {position} reads {cell:?} from page {page}"));
+                    return Err(format!(
+                        "position {position} reads {cell:?} from page {page}"
+                    ));
                 }
             }
         }
@@ -131,15 +181,22 @@ enum Operation {
     Open(Vec<Token>, usize),
     OpenLonger(usize, Vec<Token>),
     Step(Vec<(usize, usize)>, bool),
+    Abandon(Vec<(usize, usize)>),
     Close(usize),
     Rematch(usize),
     Clear,
 }
 
 fn text() -> impl Strategy<Value = Vec<Token>> {
-    (prop::collection::vec(0..2u32, 1..24), 0..24usize, 0..3u64).prop_map(|(tokens, cut, domain)| {
-        tokens.iter().enumerate().map(|(i, &t)| (if i < cut { 0 } else { domain }, t)).collect()
-    })
+    (prop::collection::vec(0..2u32, 1..24), 0..24usize, 0..3u64).prop_map(
+        |(tokens, cut, domain)| {
+            tokens
+                .iter()
+                .enumerate()
+                .map(|(i, &t)| (if i < cut { 0 } else { domain }, t))
+                .collect()
+        },
+    )
 }
 
 fn operation() -> impl Strategy<Value = Operation> {
@@ -147,7 +204,8 @@ fn operation() -> impl Strategy<Value = Operation> {
     prop_oneof![
         4 => (text(), 0..26usize).prop_map(|(text, limit)| Operation::Open(text, limit)),
         2 => (any::<usize>(), text()).prop_map(|(i, text)| Operation::OpenLonger(i, text)),
-        8 => (chunks, prop::bool::weighted(0.1)).prop_map(|(c, fails)| Operation::Step(c, fails)),
+        8 => (chunks.clone(), prop::bool::weighted(0.1)).prop_map(|(c, fails)| Operation::Step(c, fails)),
+        1 => chunks.prop_map(Operation::Abandon),
         3 => any::<usize>().prop_map(Operation::Close),
         2 => any::<usize>().prop_map(Operation::Rematch),
         1 => Just(Operation::Clear),
@@ -164,6 +222,7 @@ fn apply(machine: &mut Machine, operation: Operation) {
             machine.open(text, usize::MAX);
         }
         Operation::Step(chunks, fails) if count > 0 => machine.step(&chunks, fails),
+        Operation::Abandon(chunks) if count > 0 => machine.abandon(&chunks),
         Operation::Close(i) if count > 0 => machine.close(i),
         Operation::Rematch(i) if count > 0 => {
             let id = machine.running[i % count].id;
@@ -269,16 +328,68 @@ fn reserve_that_cannot_succeed_evicts_nothing() {
     let id = machine.running[0].id;
     assert_eq!(machine.cache.reserve(id, 28), Ok(None));
     assert_eq!(machine.cache.evictions(), 0);
-    assert_eq!(machine.cache.reserve(id, 24).map(|copies| copies.is_some()), Ok(true));
+    assert_eq!(
+        machine.cache.reserve(id, 24).map(|copies| copies.is_some()),
+        Ok(true)
+    );
+}
+
+/// The node of `public(0..6)` holds the page of a branch that ended, while a sequence that stays there
+/// has the older one, of which it has planned a copy. All pages but one are in use.
+fn a_branch_ended_above_a_planned_copy() -> Machine {
+    let mut machine = Machine::new(5, 4, true);
+    machine.compute(&public(0..6));
+    machine.open(public(0..8), 6);
+    let branch = public((0..6).chain(50..52));
+    machine.open(branch, 6);
+    machine.step(&[(1, 2)], false);
+    machine.close(1);
+    assert!(machine.reserve(machine.running[0].id, 7).is_some());
+    machine
+}
+
+#[test]
+fn every_cached_page_can_be_had() {
+    let mut machine = a_branch_ended_above_a_planned_copy();
+    let counts = machine.cache.counts();
+    assert_eq!((counts.free, counts.cached), (1, 1));
+    machine.open(public(100..108), 0);
+    assert!(machine.reserve(machine.running[1].id, 8).is_some());
+    machine.cache.check().expect("sound");
+}
+
+#[test]
+fn the_tree_never_shows_a_copy_that_was_not_made() {
+    let mut machine = a_branch_ended_above_a_planned_copy();
+    machine.open(public(100..108), 0);
+    machine.abandon(&[(0, 1), (1, 8)]);
+    assert_eq!(machine.open(public(0..8), 8), 6);
+    machine.verify().expect("sound");
+}
+
+#[test]
+fn a_cache_that_is_off_says_of_no_two_paths_that_they_are_equal() {
+    let mut cache = PageCache::new(4, 4, false);
+    let ids = [cache.open(&[], 0), cache.open(&[], 0)];
+    assert_ne!(cache.node(ids[0]), cache.node(ids[1]));
 }
 
 #[test]
 fn refuses_what_breaks_the_rules() {
     let mut cache = PageCache::new(4, 4, true);
     let tokens = [1, 2, 3];
-    let segment = [Segment { domain: 0, tokens: &tokens }];
+    let segment = [Segment {
+        domain: 0,
+        tokens: &tokens,
+    }];
     let id = cache.open(&segment, 2);
-    assert_eq!(cache.commit(id, &segment), Err(CacheError::NotReserved { end: 3, reserved: 0 }));
+    assert_eq!(
+        cache.commit(id, &segment),
+        Err(CacheError::NotReserved {
+            end: 3,
+            reserved: 0
+        })
+    );
     cache.reserve(id, 3).expect("open");
     assert_eq!(cache.rematch(id), Err(CacheError::AlreadyReserved(id)));
     cache.commit(id, &segment).expect("reserved");
