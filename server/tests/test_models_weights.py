@@ -121,7 +121,12 @@ def test_the_digest_follows_content(tmp_path: Path) -> None:
 # GGUF files
 
 
-def write_gguf(folder: Path, architecture: str = "llama", **metadata: Any) -> ModelSource:
+def write_gguf(
+    folder: Path,
+    architecture: str = "llama",
+    divisors: list[float] | None = None,
+    **metadata: Any,
+) -> ModelSource:
     """The tiny model of `folder` as a GGUF, converted as llama.cpp converts it."""
     tensors = load_file(folder / "model.safetensors")
     spec = resolve(str(folder)).spec()
@@ -149,6 +154,8 @@ def write_gguf(folder: Path, architecture: str = "llama", **metadata: Any) -> Mo
         renamed = names.get_name(name, try_suffixes=(".weight", ".bias"))
         assert renamed is not None
         writer.add_tensor(renamed, np.ascontiguousarray(values))
+    if divisors is not None:
+        writer.add_tensor("rope_freqs.weight", np.array(divisors, np.float32))
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()
@@ -173,6 +180,15 @@ def test_a_gguf_gives_the_weights_it_was_made_from(
     expected, weights = load(folder), load(file)
     assert expected.keys() == weights.keys()
     assert all(torch.equal(expected[name], weights[name]) for name in expected)
+
+
+def test_rope_divisors_of_a_gguf_scale_the_frequencies(tmp_path: Path) -> None:
+    make_tiny_llama(tmp_path)
+    plain = resolve(str(tmp_path)).spec().rope.frequencies(8)
+    file = write_gguf(tmp_path, divisors=[1.0, 1.0, 2.5, 8.0])
+    scaled = file.spec().rope.frequencies(8)
+    assert scaled == [plain[0], plain[1], plain[2] / 2.5, plain[3] / 8.0]
+    assert load(file).keys() == load(resolve(str(tmp_path))).keys()
 
 
 @pytest.mark.parametrize("kept", [0, 3, 20, 300, 3_000, 60_000])

@@ -92,7 +92,7 @@ class _Decode:
     rows: Tensor
     """[N]"""
     pages: Tensor
-    """[N * most pages]; padding repeats any page."""
+    """[N * most pages]; padding names any page."""
     padding: Tensor
     """Indices into the N * L gathered cells of those beyond their sequence's end."""
     mask: Tensor
