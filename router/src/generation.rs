@@ -3,7 +3,12 @@
 
 use std::time::Duration;
 
+use tokio::sync::mpsc;
+use tokio::time::{Instant, timeout_at};
+
+use crate::dispatch::Control;
 use crate::error::ApiError;
+use crate::metrics;
 
 /// One event of a generation.
 #[derive(Debug)]
@@ -64,4 +69,77 @@ pub struct Receipt {
     pub prefill: Duration,
     /// From the first token to the last.
     pub decode: Duration,
+}
+
+/// A request that the queue took.
+#[derive(Debug)]
+pub struct Generation {
+    events: mpsc::Receiver<Event>,
+    control: Control,
+    submitted: Instant,
+    /// Longest life of the request.
+    timeout: Duration,
+    ended: bool,
+}
+
+impl Generation {
+    pub(crate) fn new(
+        events: mpsc::Receiver<Event>,
+        control: Control,
+        submitted: Instant,
+        timeout: Duration,
+    ) -> Self {
+        Self {
+            events,
+            control,
+            submitted,
+            timeout,
+            ended: false,
+        }
+    }
+
+    /// The next event; `None` after the terminal one. Cancel safe.
+    pub async fn next(&mut self) -> Option<Event> {
+        if self.ended {
+            return None;
+        }
+        let event = match timeout_at(self.submitted + self.timeout, self.events.recv()).await {
+            Ok(Some(event)) => event,
+            Ok(None) => Event::Failed(ApiError::IncompleteGeneration),
+            Err(_) => {
+                self.control.cancel();
+                Event::Failed(ApiError::Timeout(self.timeout))
+            }
+        };
+        self.note(&event);
+        Some(event)
+    }
+
+    /// Ends the answer after its first `keep_tokens` tokens, because its text is complete. Tokens
+    /// that were drawn in the meantime may still come before the terminal event.
+    pub fn stop(&mut self, keep_tokens: u32) {
+        if !self.ended {
+            self.control.stop(keep_tokens);
+        }
+    }
+
+    fn note(&mut self, event: &Event) {
+        match event {
+            Event::Token(_) => return,
+            Event::Finished(finished) => {
+                metrics::request_succeeded(finished, self.submitted.elapsed());
+            }
+            Event::Failed(error) => metrics::request_failed(error),
+        }
+        self.ended = true;
+    }
+}
+
+impl Drop for Generation {
+    fn drop(&mut self) {
+        if !self.ended {
+            metrics::disconnected();
+            self.control.cancel();
+        }
+    }
 }

@@ -1,0 +1,224 @@
+//! From a valid request to a running one: admission, the queue, and the requests at the shard.
+//!
+//! [`Dispatcher::submit`] decides at once whether the server takes a request. What it takes goes
+//! to the model's one dispatch task, which owns the queue and everything in flight; see `actor`.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
+
+use tokio::sync::{Semaphore, mpsc};
+use tokio::time::Instant;
+
+use crate::config::RouterConfig;
+use crate::error::{ApiError, Limit};
+use crate::generation::Generation;
+use crate::metrics;
+use crate::queue::{Entry, Ticket, TokenCount};
+use crate::request::ValidRequest;
+use crate::shard::session::Session;
+
+mod actor;
+mod in_flight;
+mod rate;
+
+use rate::Rate;
+
+/// Messages that one request can send to the dispatch task: submit, stop, cancel. A request keeps
+/// its ticket until they are read, so that a mailbox of this many a ticket is never full.
+const MESSAGES_PER_REQUEST: usize = 3;
+/// Places in the mailbox for messages of the shard's link.
+const LINK_MESSAGES: usize = 4;
+/// Longest pause that an overloaded server asks for.
+const MAX_RETRY_AFTER: Duration = Duration::from_secs(60);
+
+/// Handle of a model's dispatch task.
+#[derive(Debug, Clone)]
+pub struct Dispatcher {
+    admission: Arc<Admission>,
+    mailbox: mpsc::Sender<Message>,
+}
+
+/// What is known to everybody who submits.
+#[derive(Debug)]
+struct Admission {
+    limits: DispatchLimits,
+    permits: Arc<Semaphore>,
+    waiting: Arc<TokenCount>,
+    rate: Rate,
+    /// Whether a shard is connected.
+    connected: AtomicBool,
+    next_id: AtomicU64,
+}
+
+/// The bounds that dispatch keeps.
+#[derive(Debug, Clone, Copy)]
+struct DispatchLimits {
+    requests: usize,
+    queued_tokens: usize,
+    queue_time: Duration,
+    request_timeout: Duration,
+    write_stall: Duration,
+}
+
+/// What the dispatch task is told.
+#[derive(Debug)]
+enum Message {
+    Submit(Entry),
+    /// The answer is complete after so many tokens.
+    Stop(
+        u64,
+        u32,
+        #[expect(dead_code, reason = "held until the message is read")] Ticket,
+    ),
+    /// Nobody waits for the answer.
+    Cancel(
+        u64,
+        #[expect(dead_code, reason = "held until the message is read")] Ticket,
+    ),
+    /// A shard is connected.
+    Attach(Session),
+    /// The model is replaced by another one.
+    Close,
+}
+
+impl Dispatcher {
+    /// Starts a dispatch task; it ends when the last handle and the last request are gone.
+    pub(crate) fn start(config: &RouterConfig) -> Self {
+        let limits = DispatchLimits {
+            requests: config.limits.max_concurrent_requests,
+            queued_tokens: config.limits.max_queued_tokens,
+            queue_time: Duration::from_secs(config.limits.max_queue_seconds),
+            request_timeout: Duration::from_secs(config.limits.request_timeout),
+            write_stall: Duration::from_secs(config.http.write_stall_timeout),
+        };
+        let (mailbox, messages) =
+            mpsc::channel(limits.requests * MESSAGES_PER_REQUEST + LINK_MESSAGES);
+        let admission = Arc::new(Admission {
+            limits,
+            permits: Arc::new(Semaphore::new(limits.requests)),
+            waiting: Arc::default(),
+            rate: Rate::default(),
+            connected: AtomicBool::new(false),
+            next_id: AtomicU64::new(1),
+        });
+        tokio::spawn(actor::Actor::new(Arc::clone(&admission), messages).run());
+        Self { admission, mailbox }
+    }
+
+    /// Takes a request, or refuses it at once.
+    ///
+    /// # Errors
+    /// See [`crate::model::Model::submit`].
+    pub fn submit(&self, request: ValidRequest) -> Result<Generation, ApiError> {
+        let admission = &self.admission;
+        let limits = admission.limits;
+        if !admission.connected.load(Ordering::Acquire) {
+            return Err(unavailable());
+        }
+        let permit = Arc::clone(&admission.permits).try_acquire_owned();
+        let permit = permit.map_err(|_| admission.overloaded(Limit::Requests(limits.requests)))?;
+        let waiting = admission
+            .waiting
+            .add(request.tokens.len(), limits.queued_tokens);
+        let waiting = waiting
+            .ok_or_else(|| admission.overloaded(Limit::QueuedTokens(limits.queued_tokens)))?;
+        metrics::request_queued(request.tokens.len(), request.max_new_tokens);
+
+        let id = admission.next_id.fetch_add(1, Ordering::Relaxed);
+        let ticket = Arc::new(permit);
+        // Room for all that the request can produce: the dispatch task never waits for a reader.
+        let (sender, events) = mpsc::channel(request.max_new_tokens as usize + 1);
+        let submitted = Instant::now();
+        let control = Control {
+            id,
+            ticket: Arc::clone(&ticket),
+            mailbox: self.mailbox.clone(),
+        };
+        let entry = Entry {
+            id,
+            request,
+            events: sender,
+            submitted,
+            ticket,
+            _waiting: waiting,
+        };
+        self.mailbox
+            .try_send(Message::Submit(entry))
+            .map_err(|_| unavailable())?;
+        Ok(Generation::new(
+            events,
+            control,
+            submitted,
+            limits.request_timeout,
+        ))
+    }
+
+    /// Hands a connected shard to the dispatch task.
+    pub(crate) async fn attach(&self, session: Session) {
+        self.tell(Message::Attach(session)).await;
+    }
+
+    /// Refuses what comes and fails what waits.
+    pub(crate) async fn close(&self) {
+        self.tell(Message::Close).await;
+    }
+
+    async fn tell(&self, message: Message) {
+        let told = self.mailbox.send(message).await;
+        told.expect("the dispatch task lives as long as its handles");
+    }
+
+    /// Requests that the server holds.
+    #[cfg(feature = "mock-shard")]
+    #[must_use]
+    pub fn requests(&self) -> usize {
+        self.admission.limits.requests - self.admission.permits.available_permits()
+    }
+}
+
+impl Admission {
+    /// The refusal because of a bound: to be tried again when the waiting prompts should be done.
+    fn overloaded(&self, limit: Limit) -> ApiError {
+        let work = self.rate.time_for(self.waiting.get()).unwrap_or_default();
+        let seconds = work
+            .as_secs_f64()
+            .ceil()
+            .clamp(1.0, MAX_RETRY_AFTER.as_secs_f64());
+        ApiError::Overloaded {
+            limit,
+            retry_after: Duration::from_secs(seconds as u64),
+        }
+    }
+}
+
+fn unavailable() -> ApiError {
+    ApiError::Unavailable("no shard is connected; the server is reconnecting, try again".into())
+}
+
+/// A request's line to the dispatch task.
+#[derive(Debug)]
+pub(crate) struct Control {
+    id: u64,
+    ticket: Ticket,
+    mailbox: mpsc::Sender<Message>,
+}
+
+impl Control {
+    pub(crate) fn stop(&self, keep_tokens: u32) {
+        self.tell(Message::Stop(
+            self.id,
+            keep_tokens,
+            Arc::clone(&self.ticket),
+        ));
+    }
+
+    pub(crate) fn cancel(&self) {
+        self.tell(Message::Cancel(self.id, Arc::clone(&self.ticket)));
+    }
+
+    fn tell(&self, message: Message) {
+        // Full it cannot be; closed it is only when the runtime shuts down.
+        let _ = self.mailbox.try_send(message);
+    }
+}

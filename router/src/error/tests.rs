@@ -1,0 +1,107 @@
+use axum::Router;
+use axum::body::{Body, to_bytes};
+use axum::middleware::from_fn;
+use axum::routing::post;
+use tower::ServiceExt;
+
+use super::*;
+
+const RETRY_AFTER: Duration = Duration::from_secs(7);
+
+fn overloaded() -> ApiError {
+    ApiError::Overloaded {
+        limit: Limit::Requests(512),
+        retry_after: RETRY_AFTER,
+    }
+}
+
+fn shard_error() -> ApiError {
+    let code = ShardErrorCode::OutOfCapacity;
+    ShardError {
+        code,
+        message: "too large".into(),
+        retryable: false,
+    }
+    .into()
+}
+
+async fn answer(path: &str, error: ApiError) -> (http::Response<()>, Value) {
+    let handler = move || std::future::ready(error.clone());
+    let app = Router::new()
+        .route(path, post(handler))
+        .layer(from_fn(shape_errors));
+    let request = Request::post(path)
+        .body(Body::empty())
+        .expect("a valid request");
+    let (parts, body) = app.oneshot(request).await.expect("infallible").into_parts();
+    let body = to_bytes(body, 10_000).await.expect("a short body");
+    let json = serde_json::from_slice(&body).expect("JSON");
+    (http::Response::from_parts(parts, ()), json)
+}
+
+#[tokio::test]
+async fn native_routes_answer_in_tgis_form() {
+    let (response, body) = answer("/generate", overloaded()).await;
+    assert_eq!(response.status(), 429);
+    assert_eq!(response.headers()["retry-after"], "7");
+    assert_eq!(body["error_type"], "overloaded");
+    let text = body["error"].as_str().expect("a text");
+    assert!(
+        text.contains("512") && text.contains("try again in 7 s"),
+        "{text}"
+    );
+}
+
+#[tokio::test]
+async fn v1_routes_answer_in_openais_form_with_the_same_headers() {
+    let (response, body) = answer("/v1/completions", overloaded()).await;
+    assert_eq!(response.status(), 429);
+    assert_eq!(response.headers()["retry-after"], "7");
+    assert_eq!(response.headers()["content-type"], "application/json");
+    assert_eq!(body["error"]["type"], "rate_limit_error");
+    assert_eq!(body["error"]["code"], "overloaded");
+    assert_eq!(body["error"]["param"], Value::Null);
+    let (_, body) = answer(
+        "/v1/completions",
+        ApiError::invalid("top_k", "top_k is odd"),
+    )
+    .await;
+    assert_eq!(body["error"]["type"], "invalid_request_error");
+    assert_eq!(body["error"]["param"], "top_k");
+    let (_, body) = answer("/v1/completions", shard_error()).await;
+    assert_eq!(body["error"]["type"], "server_error");
+    assert_eq!(body["error"]["code"], "out_of_capacity");
+}
+
+#[test]
+fn every_error_has_its_status_and_type() {
+    let second = Duration::from_secs(1);
+    let text = || String::from("x");
+    for (error, status, error_type) in [
+        (ApiError::invalid("x", "y"), 422, "validation"),
+        (ApiError::BadJson(text()), 400, "bad_request"),
+        (ApiError::BodyTimeout(second), 408, "body_timeout"),
+        (ApiError::PayloadTooLarge, 413, "payload_too_large"),
+        (
+            ApiError::UnsupportedMediaType,
+            415,
+            "unsupported_media_type",
+        ),
+        (ApiError::NotFound, 404, "not_found"),
+        (ApiError::MethodNotAllowed, 405, "method_not_allowed"),
+        (ApiError::Unauthorized, 401, "unauthorized"),
+        (ApiError::ModelNotFound(text()), 404, "model_not_found"),
+        (ApiError::TemplateError(text()), 422, "template_error"),
+        (overloaded(), 429, "overloaded"),
+        (ApiError::Unhealthy(text()), 503, "healthcheck"),
+        (ApiError::Unavailable(text()), 503, "unavailable"),
+        (shard_error(), 424, "generation"),
+        (ApiError::Timeout(second), 504, "timeout"),
+        (ApiError::SlowReader(second), 408, "slow_reader"),
+        (ApiError::IncompleteGeneration, 500, "incomplete_generation"),
+        (ApiError::Internal(text()), 500, "internal"),
+    ] {
+        assert_eq!(error.status(), status, "{error:?}");
+        assert_eq!(error.error_type(), error_type, "{error:?}");
+    }
+}

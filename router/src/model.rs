@@ -1,0 +1,168 @@
+//! A served model as one value, and the state that all handlers share.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, RwLock};
+use std::time::SystemTime;
+
+use tokio::sync::watch;
+
+use crate::api::template::ChatTemplate;
+use crate::api::tokenizer::Tokenizer;
+use crate::api::validate::Room;
+use crate::config::{Limits, ServeConfig};
+use crate::dispatch::Dispatcher;
+use crate::error::ApiError;
+use crate::generation::Generation;
+use crate::metrics;
+use crate::pb::EngineInfo;
+use crate::request::ValidRequest;
+use crate::serve::Readiness;
+
+/// Names that mean the served model, whatever it is.
+const ANY_MODEL: [&str; 3] = ["", "tgi", "dummy"];
+
+/// Everything about one model.
+#[derive(Debug)]
+pub struct Model {
+    /// What the shard told about it.
+    pub info: EngineInfo,
+    /// Text to tokens and back.
+    pub tokenizer: Arc<Tokenizer>,
+    /// Messages to text; `None` when the model has none.
+    pub template: Option<ChatTemplate>,
+    /// When it was loaded.
+    pub loaded_at: SystemTime,
+    pub(crate) dispatcher: Dispatcher,
+}
+
+impl Model {
+    /// What a request may ask for.
+    #[must_use]
+    pub fn room(&self) -> Room<'_> {
+        Room {
+            max_input_tokens: self.info.max_input_tokens,
+            max_total_tokens: self.info.max_total_tokens,
+            eos_token_ids: &self.info.eos_token_ids,
+        }
+    }
+
+    /// Hands a request to the queue; returns at once.
+    ///
+    /// # Errors
+    /// [`ApiError::Overloaded`] when a bound on work is reached, [`ApiError::Unavailable`] when no
+    /// shard is connected.
+    pub fn submit(&self, request: ValidRequest) -> Result<Generation, ApiError> {
+        self.dispatcher.submit(request)
+    }
+
+    fn is_named(&self, name: &str) -> bool {
+        let id = self.info.model_id.as_str();
+        ANY_MODEL.contains(&name) || name == id || id.rsplit('/').next() == Some(name)
+    }
+}
+
+/// What handlers share. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct AppState(Arc<Shared>);
+
+#[derive(Debug)]
+struct Shared {
+    config: ServeConfig,
+    /// Loaded models by id.
+    models: RwLock<BTreeMap<String, Arc<Model>>>,
+    readiness: watch::Sender<Readiness>,
+}
+
+impl AppState {
+    pub(crate) fn new(config: ServeConfig) -> Self {
+        let shared = Shared {
+            config,
+            models: RwLock::default(),
+            readiness: watch::Sender::new(Readiness::Loading),
+        };
+        Self(Arc::new(shared))
+    }
+
+    /// The operator's decisions.
+    #[must_use]
+    pub fn config(&self) -> &ServeConfig {
+        &self.0.config
+    }
+
+    /// The bounds on requests.
+    #[must_use]
+    pub fn limits(&self) -> &Limits {
+        &self.config().router.limits
+    }
+
+    /// The served model.
+    ///
+    /// # Errors
+    /// [`ApiError::Unavailable`] while it is loading.
+    pub fn model(&self) -> Result<Arc<Model>, ApiError> {
+        let models = self
+            .0
+            .models
+            .read()
+            .unwrap_or_else(|poisoned| poisoned.into_inner());
+        let model = models.values().next().cloned();
+        model.ok_or_else(|| ApiError::Unavailable("the model is loading; try again later".into()))
+    }
+
+    /// The model that a request names; no name means the served one.
+    ///
+    /// # Errors
+    /// [`ApiError::ModelNotFound`] when it is not served, [`ApiError::Unavailable`] while the
+    /// model is loading.
+    pub fn model_named(&self, name: Option<&str>) -> Result<Arc<Model>, ApiError> {
+        let model = self.model()?;
+        let name = name.unwrap_or_default();
+        if model.is_named(name) || name == self.config().model.model_id {
+            return Ok(model);
+        }
+        Err(ApiError::ModelNotFound(name.to_owned()))
+    }
+
+    /// Whether requests can be answered now.
+    ///
+    /// # Errors
+    /// [`ApiError::Unhealthy`] with the reason why not.
+    pub fn check_ready(&self) -> Result<(), ApiError> {
+        match &*self.0.readiness.borrow() {
+            Readiness::Ready => Ok(()),
+            other => Err(ApiError::Unhealthy(other.to_string())),
+        }
+    }
+
+    /// All metrics as Prometheus text.
+    #[must_use]
+    pub fn render_metrics(&self) -> String {
+        metrics::recorder().render()
+    }
+
+    pub(crate) fn readiness(&self) -> watch::Receiver<Readiness> {
+        self.0.readiness.subscribe()
+    }
+
+    /// Notes the server's state; a draining server stays that.
+    pub(crate) fn set_readiness(&self, next: Readiness) {
+        self.0.readiness.send_if_modified(|now| {
+            let changes = *now != Readiness::Draining && *now != next;
+            if changes {
+                *now = next;
+            }
+            changes
+        });
+    }
+
+    /// Serves a model in the place of those before it.
+    pub(crate) fn publish(&self, model: Arc<Model>) {
+        let mut models = self
+            .0
+            .models
+            .write()
+            .unwrap_or_else(|poisoned| poisoned.into_inner());
+        models.clear();
+        models.insert(model.info.model_id.clone(), model);
+    }
+}

@@ -1,0 +1,91 @@
+//! Request bodies: received whole, within their bounds, before any handler runs.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::body::{Body, HttpBody};
+use axum::extract::{Request, State};
+use axum::middleware::Next;
+use axum::response::Response;
+use http_body_util::{BodyExt, LengthLimitError, Limited};
+use tokio::sync::{Semaphore, SemaphorePermit};
+use tokio::time::timeout;
+
+use crate::config::HttpLimits;
+use crate::error::{ApiError, Limit};
+
+/// Unit of the bound on bytes in flight.
+const BLOCK: usize = 1024;
+/// When a client that found too many bodies in flight should come again.
+const RETRY_AFTER: Duration = Duration::from_secs(1);
+
+/// The bounds, and the bytes that are free.
+#[derive(Debug, Clone)]
+pub(super) struct Bodies {
+    payload_limit: usize,
+    bytes_in_flight: usize,
+    body_timeout: Duration,
+    free_blocks: Arc<Semaphore>,
+}
+
+impl Bodies {
+    pub(super) fn new(limits: &HttpLimits) -> Self {
+        // One body always has room.
+        let bytes_in_flight = limits.max_body_bytes_in_flight.max(limits.payload_limit);
+        let blocks = bytes_in_flight.div_ceil(BLOCK).min(Semaphore::MAX_PERMITS);
+        Self {
+            payload_limit: limits.payload_limit,
+            bytes_in_flight,
+            body_timeout: Duration::from_secs(limits.body_timeout),
+            free_blocks: Arc::new(Semaphore::new(blocks)),
+        }
+    }
+
+    /// Room for a body until it is received, or a refusal at once.
+    fn reserve(&self, body: &Body) -> Result<SemaphorePermit<'_>, ApiError> {
+        let hint = body.size_hint();
+        let limit = self.payload_limit as u64;
+        if hint.lower() > limit {
+            return Err(ApiError::PayloadTooLarge);
+        }
+        let bytes = usize::try_from(hint.upper().unwrap_or(limit).min(limit)).unwrap_or(usize::MAX);
+        let blocks = u32::try_from(bytes.div_ceil(BLOCK)).unwrap_or(u32::MAX);
+        self.free_blocks
+            .try_acquire_many(blocks)
+            .map_err(|_| ApiError::Overloaded {
+                limit: Limit::BodyBytes(self.bytes_in_flight),
+                retry_after: RETRY_AFTER,
+            })
+    }
+}
+
+/// Middleware that puts the whole body in the place of the one that is still coming.
+///
+/// # Errors
+/// When the body is too large, too slow, broken, or one too many.
+pub(super) async fn receive_body(
+    State(bodies): State<Bodies>,
+    request: Request,
+    next: Next,
+) -> Result<Response, ApiError> {
+    let (parts, body) = request.into_parts();
+    let whole = {
+        let _room = bodies.reserve(&body)?;
+        let receive = Limited::new(body, bodies.payload_limit).collect();
+        match timeout(bodies.body_timeout, receive).await {
+            Err(_) => return Err(ApiError::BodyTimeout(bodies.body_timeout)),
+            Ok(Err(error)) if error.is::<LengthLimitError>() => {
+                return Err(ApiError::PayloadTooLarge);
+            }
+            Ok(Err(error)) => {
+                return Err(ApiError::BadJson(format!(
+                    "the body could not be read: {error}"
+                )));
+            }
+            Ok(Ok(whole)) => whole.to_bytes(),
+        }
+    };
+    Ok(next
+        .run(Request::from_parts(parts, Body::from(whole)))
+        .await)
+}

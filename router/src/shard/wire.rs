@@ -1,0 +1,41 @@
+//! Requests as protobuf messages.
+
+use std::time::Duration;
+
+use crate::pb;
+use crate::queue::Entry;
+use crate::request::Sampling;
+
+/// The message for a request that may take `life` from now.
+pub(crate) fn request(entry: &Entry, life: Duration) -> pb::Request {
+    let request = &entry.request;
+    pb::Request {
+        id: entry.id,
+        tokens: request
+            .tokens
+            .iter()
+            .flat_map(|token| token.to_le_bytes())
+            .collect(),
+        generated_from: u32::try_from(request.tokens.len()).expect("validation bounds the prompt"),
+        max_new_tokens: request.max_new_tokens,
+        sampling: Some(sampling(&request.sampling)),
+        stop_token_ids: request.stop_token_ids.clone(),
+        top_n_tokens: request.top_n_tokens,
+        domains: vec![],
+        // 0 would mean never.
+        timeout_ms: u64::try_from(life.as_millis()).unwrap_or(u64::MAX).max(1),
+    }
+}
+
+fn sampling(sampling: &Sampling) -> pb::Sampling {
+    pb::Sampling {
+        temperature: sampling.temperature,
+        top_k: sampling.top_k,
+        top_p: sampling.top_p,
+        typical_p: sampling.typical_p,
+        repetition_penalty: sampling.repetition_penalty,
+        frequency_penalty: sampling.frequency_penalty,
+        presence_penalty: sampling.presence_penalty,
+        seed: sampling.seed,
+    }
+}
