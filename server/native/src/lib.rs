@@ -9,6 +9,7 @@ mod buffer;
 mod page_cache;
 mod page_pool;
 mod sampler;
+mod unsigned;
 
 /// The smaller of the kernel's estimate of available memory and what is left of this process's
 /// control group limits.

@@ -4,8 +4,9 @@ use kv::{CacheError, Segment, SequenceId};
 use pyo3::exceptions::{PyAssertionError, PyIndexError, PyValueError};
 use pyo3::prelude::*;
 
-use crate::buffer::{items, view};
+use crate::buffer::{Items, view};
 use crate::page_pool::PagePool;
+use crate::unsigned::Unsigned;
 
 /// Pages by state.
 #[pyclass(frozen, get_all, module = "text_generation_server._native")]
@@ -24,39 +25,50 @@ fn raised(error: CacheError) -> PyErr {
     let text = error.to_string();
     match error {
         CacheError::UnknownSequence(_) => PyIndexError::new_err(text),
-        CacheError::NotReserved { .. } | CacheError::AlreadyReserved(_) => PyValueError::new_err(text),
+        CacheError::NotReserved { .. } | CacheError::AlreadyReserved(_) => {
+            PyValueError::new_err(text)
+        }
     }
 }
 
 /// A path as the border gives it.
 struct Path {
-    tokens: Vec<u32>,
-    spans: Vec<u64>,
+    tokens: Items<u32>,
+    spans: Vec<(u64, usize)>,
 }
 
 impl Path {
     fn new(tokens: &Bound<'_, PyAny>, domains: &Bound<'_, PyAny>) -> PyResult<Self> {
-        let path = Self { tokens: items("tokens", tokens)?, spans: items("domains", domains)? };
-        let lengths = path.spans.chunks(2).map(|span| span.get(1).copied().unwrap_or(0));
-        let covered = lengths.fold(0u64, u64::saturating_add);
-        if path.spans.len() % 2 != 0 || path.spans.chunks(2).any(|span| span[1] == 0) {
-            return Err(PyValueError::new_err("domains must be pairs of (domain, length > 0)"));
+        let (tokens, domains) = (
+            Items::new("tokens", tokens)?,
+            Items::new("domains", domains)?,
+        );
+        let (pairs, rest) = domains.as_slice().as_chunks();
+        if !rest.is_empty() || pairs.iter().any(|&[_, length]| length == 0) {
+            let text = "domains must be pairs of (domain, length above 0)";
+            return Err(PyValueError::new_err(text));
         }
-        if covered != path.tokens.len() as u64 {
-            return Err(PyValueError::new_err(format!(
-                "domains cover {covered} tokens, there are {}",
-                path.tokens.len()
-            )));
+        let covered = pairs
+            .iter()
+            .fold(0u64, |sum, [_, length]| sum.saturating_add(*length));
+        let length = tokens.as_slice().len();
+        if covered != length as u64 {
+            let text = format!("domains cover {covered} tokens, there are {length}");
+            return Err(PyValueError::new_err(text));
         }
-        Ok(path)
+        let spans = pairs
+            .iter()
+            .map(|&[domain, length]| (domain, length as usize))
+            .collect();
+        Ok(Self { tokens, spans })
     }
 
     fn segments(&self) -> Vec<Segment<'_>> {
-        let mut rest = &self.tokens[..];
-        let mut segments = Vec::with_capacity(self.spans.len() / 2);
-        for span in self.spans.chunks_exact(2) {
-            let (tokens, behind) = rest.split_at(span[1] as usize);
-            segments.push(Segment { domain: span[0], tokens });
+        let mut rest = self.tokens.as_slice();
+        let mut segments = Vec::with_capacity(self.spans.len());
+        for &(domain, length) in &self.spans {
+            let (tokens, behind) = rest.split_at(length);
+            segments.push(Segment { domain, tokens });
             rest = behind;
         }
         segments
@@ -67,11 +79,17 @@ impl Path {
 impl PageCache {
     #[new]
     #[pyo3(signature = (pool, page_tokens, enabled = true))]
-    fn new(pool: &PagePool, page_tokens: usize, enabled: bool) -> PyResult<Self> {
-        if page_tokens == 0 {
-            return Err(PyValueError::new_err("page_tokens is 0, expected at least 1"));
+    fn new(pool: &PagePool, page_tokens: Unsigned<usize>, enabled: bool) -> PyResult<Self> {
+        if page_tokens.0 == 0 {
+            return Err(PyValueError::new_err(
+                "page_tokens is 0, expected at least 1",
+            ));
         }
-        Ok(Self(kv::PageCache::new(pool.num_pages(), page_tokens, enabled)))
+        Ok(Self(kv::PageCache::new(
+            pool.num_pages(),
+            page_tokens.0,
+            enabled,
+        )))
     }
 
     #[getter]
@@ -83,57 +101,79 @@ impl PageCache {
         &mut self,
         tokens: &Bound<'_, PyAny>,
         domains: &Bound<'_, PyAny>,
-        limit: usize,
+        limit: Unsigned<usize>,
     ) -> PyResult<SequenceId> {
         let path = Path::new(tokens, domains)?;
-        Ok(self.0.open(&path.segments(), limit))
+        Ok(self.0.open(&path.segments(), limit.0))
     }
 
-    fn rematch(&mut self, sequence: SequenceId) -> PyResult<usize> {
-        self.0.rematch(sequence).map_err(raised)
+    fn rematch(&mut self, sequence: Unsigned<SequenceId>) -> PyResult<usize> {
+        self.0.rematch(sequence.0).map_err(raised)
     }
 
-    fn cached_tokens(&self, sequence: SequenceId) -> PyResult<usize> {
-        self.0.cached_tokens(sequence).map_err(raised)
+    fn cached_tokens(&self, sequence: Unsigned<SequenceId>) -> PyResult<usize> {
+        self.0.cached_tokens(sequence.0).map_err(raised)
     }
 
-    fn committed_tokens(&self, sequence: SequenceId) -> PyResult<usize> {
-        self.0.committed_tokens(sequence).map_err(raised)
+    fn committed_tokens(&self, sequence: Unsigned<SequenceId>) -> PyResult<usize> {
+        self.0.committed_tokens(sequence.0).map_err(raised)
     }
 
-    fn node(&self, sequence: SequenceId) -> PyResult<u64> {
-        self.0.node(sequence).map_err(raised)
+    fn node(&self, sequence: Unsigned<SequenceId>) -> PyResult<u64> {
+        self.0.node(sequence.0).map_err(raised)
     }
 
-    fn reserve(&mut self, sequence: SequenceId, length: usize) -> PyResult<Option<Vec<kv::Copy>>> {
-        self.0.reserve(sequence, length).map_err(raised)
+    fn reserve(
+        &mut self,
+        sequence: Unsigned<SequenceId>,
+        length: Unsigned<usize>,
+    ) -> PyResult<Option<Vec<kv::Copy>>> {
+        self.0.reserve(sequence.0, length.0).map_err(raised)
     }
 
     fn commit(
         &mut self,
-        sequence: SequenceId,
+        sequence: Unsigned<SequenceId>,
         tokens: &Bound<'_, PyAny>,
         domains: &Bound<'_, PyAny>,
     ) -> PyResult<()> {
         let path = Path::new(tokens, domains)?;
-        self.0.commit(sequence, &path.segments()).map_err(raised)
+        self.0.commit(sequence.0, &path.segments()).map_err(raised)
     }
 
-    fn pages<'py>(&self, py: Python<'py>, sequence: SequenceId) -> PyResult<Bound<'py, PyAny>> {
-        view(py, self.0.pages(sequence).map_err(raised)?, "i")
+    fn pages<'py>(
+        &self,
+        py: Python<'py>,
+        sequence: Unsigned<SequenceId>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        let pages = self.0.pages(sequence.0).map_err(raised)?;
+        view(
+            py,
+            &pages.iter().map(|&page| page as i32).collect::<Vec<_>>(),
+        )
     }
 
-    fn num_pages(&self, sequence: SequenceId) -> PyResult<usize> {
-        Ok(self.0.pages(sequence).map_err(raised)?.len())
+    fn num_pages(&self, sequence: Unsigned<SequenceId>) -> PyResult<usize> {
+        Ok(self.0.pages(sequence.0).map_err(raised)?.len())
     }
 
-    fn close(&mut self, sequence: SequenceId) -> PyResult<()> {
-        self.0.close(sequence).map_err(raised)
+    fn close(&mut self, sequence: Unsigned<SequenceId>) -> PyResult<()> {
+        self.0.close(sequence.0).map_err(raised)
     }
 
     fn counts(&self) -> PageCounts {
-        let kv::PageCounts { total, free, cached, referenced } = self.0.counts();
-        PageCounts { total, free, cached, referenced }
+        let kv::PageCounts {
+            total,
+            free,
+            cached,
+            referenced,
+        } = self.0.counts();
+        PageCounts {
+            total,
+            free,
+            cached,
+            referenced,
+        }
     }
 
     fn evictions(&self) -> u64 {

@@ -4,7 +4,8 @@ use kernels::sampler::{self, Row, Sample, SamplerError};
 use pyo3::exceptions::{PyIndexError, PyValueError};
 use pyo3::prelude::*;
 
-use crate::buffer::{items, view};
+use crate::buffer::{Items, view};
+use crate::unsigned::{Unsigned, in_range};
 
 /// How a sequence's tokens are drawn.
 #[pyclass(frozen, get_all, module = "text_generation_server._native")]
@@ -43,28 +44,31 @@ impl SamplingParams {
         *, temperature = 0.0, top_k = 0, top_p = 1.0, typical_p = 1.0, repetition_penalty = 1.0,
         frequency_penalty = 0.0, presence_penalty = 0.0, seed = 0, top_n = 0,
     ))]
-    #[expect(clippy::too_many_arguments, reason = "keyword arguments of one Python class")]
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "keyword arguments of one Python class"
+    )]
     fn new(
         temperature: f32,
-        top_k: u32,
+        top_k: i128,
         top_p: f32,
         typical_p: f32,
         repetition_penalty: f32,
         frequency_penalty: f32,
         presence_penalty: f32,
-        seed: u64,
-        top_n: u32,
+        seed: i128,
+        top_n: i128,
     ) -> PyResult<Self> {
         let params = Self {
             temperature,
-            top_k,
+            top_k: in_range("top_k", top_k)?,
             top_p,
             typical_p,
             repetition_penalty,
             frequency_penalty,
             presence_penalty,
-            seed,
-            top_n,
+            seed: in_range("seed", seed)?,
+            top_n: in_range("top_n", top_n)?,
         };
         params.params().validate().map_err(raised)?;
         Ok(params)
@@ -77,7 +81,11 @@ pub(crate) struct Samples(Vec<Sample>);
 
 impl Samples {
     fn top<T>(&self, field: impl Fn(&(u32, f32)) -> T) -> Vec<T> {
-        self.0.iter().flat_map(|sample| &sample.top).map(field).collect()
+        self.0
+            .iter()
+            .flat_map(|sample| &sample.top)
+            .map(field)
+            .collect()
     }
 }
 
@@ -85,12 +93,14 @@ impl Samples {
 impl Samples {
     #[getter]
     fn token_ids<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
-        view(py, &self.0.iter().map(|sample| sample.token).collect::<Vec<u32>>(), "i")
+        let ids: Vec<i32> = self.0.iter().map(|sample| sample.token as i32).collect();
+        view(py, &ids)
     }
 
     #[getter]
     fn logprobs<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
-        view(py, &self.0.iter().map(|sample| sample.logprob).collect::<Vec<f32>>(), "f")
+        let logprobs: Vec<f32> = self.0.iter().map(|sample| sample.logprob).collect();
+        view(py, &logprobs)
     }
 
     #[getter]
@@ -100,17 +110,17 @@ impl Samples {
             *end += sample.top.len() as i32;
             Some(*end)
         }));
-        view(py, &starts, "i")
+        view(py, &starts)
     }
 
     #[getter]
     fn top_ids<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
-        view(py, &self.top(|&(id, _)| id), "i")
+        view(py, &self.top(|&(id, _)| id as i32))
     }
 
     #[getter]
     fn top_logprobs<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
-        view(py, &self.top(|&(_, logprob)| logprob), "f")
+        view(py, &self.top(|&(_, logprob)| logprob))
     }
 }
 
@@ -126,33 +136,52 @@ fn raised(error: SamplerError) -> PyErr {
     }
 }
 
-fn unsigned<T: TryFrom<i32>>(name: &str, value: i32) -> PyResult<T> {
-    T::try_from(value).map_err(|_| PyValueError::new_err(format!("{name} is {value}, expected 0 or more")))
+fn rows(slots: &[i32], positions: &[i32]) -> PyResult<Vec<Row>> {
+    if slots.len() != positions.len() {
+        let text = format!("{} slots, but {} positions", slots.len(), positions.len());
+        return Err(PyValueError::new_err(text));
+    }
+    let negative = |name, value| PyValueError::new_err(format!("{name} {value} is negative"));
+    let row = |(&slot, &position)| {
+        Ok(Row {
+            slot: usize::try_from(slot).map_err(|_| negative("slot", slot))?,
+            position: u32::try_from(position).map_err(|_| negative("position", position))?,
+        })
+    };
+    slots.iter().zip(positions).map(row).collect()
 }
 
 #[pymethods]
 impl Sampler {
     #[new]
-    fn new(vocab_size: usize, num_slots: usize) -> PyResult<Self> {
-        if vocab_size == 0 || u32::try_from(vocab_size).is_err() {
-            return Err(PyValueError::new_err(format!("a vocabulary of {vocab_size} is out of range")));
+    fn new(vocab_size: Unsigned<usize>, num_slots: Unsigned<usize>) -> PyResult<Self> {
+        let Unsigned(vocab_size) = vocab_size;
+        if vocab_size == 0 || i32::try_from(vocab_size).is_err() {
+            let text = format!("vocab_size is {vocab_size}, expected 1 to {}", i32::MAX);
+            return Err(PyValueError::new_err(text));
         }
-        Ok(Self(sampler::Sampler::new(vocab_size, num_slots)))
+        Ok(Self(sampler::Sampler::new(vocab_size, num_slots.0)))
     }
 
     fn open(
         &mut self,
-        slot: usize,
+        slot: Unsigned<usize>,
         params: &SamplingParams,
         prompt: &Bound<'_, PyAny>,
         generated: &Bound<'_, PyAny>,
     ) -> PyResult<()> {
-        let (prompt, generated) = (items("prompt", prompt)?, items("generated", generated)?);
-        self.0.open(slot, params.params(), &prompt, &generated).map_err(raised)
+        let (prompt, generated) = (
+            Items::new("prompt", prompt)?,
+            Items::new("generated", generated)?,
+        );
+        let (prompt, generated) = (prompt.as_slice(), generated.as_slice());
+        self.0
+            .open(slot.0, params.params(), prompt, generated)
+            .map_err(raised)
     }
 
-    fn close(&mut self, slot: usize) -> PyResult<()> {
-        self.0.close(slot).map_err(raised)
+    fn close(&mut self, slot: Unsigned<usize>) -> PyResult<()> {
+        self.0.close(slot.0).map_err(raised)
     }
 
     fn sample(
@@ -162,19 +191,10 @@ impl Sampler {
         slots: &Bound<'_, PyAny>,
         positions: &Bound<'_, PyAny>,
     ) -> PyResult<Samples> {
-        let logits: Vec<f32> = items("logits", logits)?;
-        let (slots, positions) = (items("slots", slots)?, items("positions", positions)?);
-        if slots.len() != positions.len() {
-            let text = format!("{} slots, but {} positions", slots.len(), positions.len());
-            return Err(PyValueError::new_err(text));
-        }
-        let rows: Vec<Row> = slots
-            .into_iter()
-            .zip(positions)
-            .map(|(slot, position)| {
-                Ok(Row { slot: unsigned("slot", slot)?, position: unsigned("position", position)? })
-            })
-            .collect::<PyResult<_>>()?;
-        py.detach(|| self.0.sample(&logits, &rows)).map(Samples).map_err(raised)
+        let (logits, slots) = (Items::new("logits", logits)?, Items::new("slots", slots)?);
+        let positions = Items::new("positions", positions)?;
+        let rows = rows(slots.as_slice(), positions.as_slice())?;
+        let samples = py.detach(|| self.0.sample(logits.as_slice(), &rows));
+        samples.map(Samples).map_err(raised)
     }
 }
