@@ -1,0 +1,154 @@
+//! A router over a mock shard, both in this process.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use text_generation_router::config::{
+    Dtype, EngineConfig, ExecutorKind, HttpLimits, Limits, ModelConfig, RouterConfig, Secret,
+    ServeConfig,
+};
+use text_generation_router::mock_shard::{Answer, End, MockShard, Options, info};
+use text_generation_router::pb;
+use text_generation_router::serve::{Readiness, Server};
+use tokio::net::TcpListener;
+use tokio::task::JoinHandle;
+
+use crate::fixture::{EOS, byte_level_json};
+use crate::support::{Asked, MODEL, Script};
+
+/// Chat in plain words; refuses roles that it does not know.
+const TEMPLATE: &str = "{% for message in messages %}\
+    {% if message.role not in ['user', 'assistant'] %}\
+    {{ raise_exception('unknown role ' + message.role) }}{% endif %}\
+    {{ message.role }}: {{ message.content }}\n\
+    {% endfor %}{% if add_generation_prompt %}assistant: {% endif %}";
+
+pub(crate) type Scripted = Arc<dyn Fn(&Asked) -> Script + Send + Sync>;
+
+pub(crate) struct Backend {
+    pub(crate) address: SocketAddr,
+    server: JoinHandle<()>,
+    _shard: MockShard,
+}
+
+impl Backend {
+    /// Starts both and waits until a request would be taken.
+    pub(crate) async fn start(script: Scripted, key: Option<&str>) -> Self {
+        let shard = MockShard::on_tcp(options(script))
+            .await
+            .expect("a port is free");
+        let server = Server::new(config(shard.address(), key));
+        let mut readiness = server.readiness();
+        let listener = TcpListener::bind("127.0.0.1:0")
+            .await
+            .expect("a port is free");
+        let address = listener.local_addr().expect("the listener has an address");
+        let server = tokio::spawn(async move {
+            server
+                .run(listener, std::future::pending())
+                .await
+                .expect("the address is one");
+        });
+        let ready = readiness.wait_for(|readiness| *readiness == Readiness::Ready);
+        ready.await.expect("the server runs");
+        Self {
+            address,
+            server,
+            _shard: shard,
+        }
+    }
+}
+
+impl Drop for Backend {
+    fn drop(&mut self) {
+        self.server.abort();
+    }
+}
+
+fn options(script: Scripted) -> Options {
+    let answer = move |request: &pb::Request| answer(script(&asked(request)));
+    Options {
+        info: pb::EngineInfo {
+            model_id: MODEL.into(),
+            vocab_size: 263,
+            max_input_tokens: 4000,
+            max_total_tokens: 4096,
+            eos_token_ids: vec![EOS],
+            assets: vec!["tokenizer.json".into(), "chat_template.jinja".into()],
+            ..info()
+        },
+        assets: vec![
+            ("tokenizer.json".into(), byte_level_json()),
+            ("chat_template.jinja".into(), TEMPLATE.into()),
+        ],
+        ..Options::new(answer)
+    }
+}
+
+fn asked(request: &pb::Request) -> Asked {
+    let ids = request.tokens.chunks_exact(4);
+    Asked {
+        tokens: ids
+            .map(|id| u32::from_le_bytes([id[0], id[1], id[2], id[3]]))
+            .collect(),
+        seed: request.sampling.unwrap_or_default().seed,
+    }
+}
+
+fn answer(script: Script) -> Answer {
+    let error = script.error.map(|message| pb::Error {
+        code: pb::ErrorCode::EngineFailed.into(),
+        message,
+        retryable: false,
+    });
+    Answer {
+        logprob: script.logprob,
+        cached_tokens: script.cached_tokens,
+        end: error.map_or(End::Length, End::Error),
+        ..Answer::tokens(script.tokens)
+    }
+}
+
+fn config(shard_address: &str, key: Option<&str>) -> ServeConfig {
+    ServeConfig {
+        model: ModelConfig {
+            model_id: MODEL.into(),
+            revision: None,
+            executor: ExecutorKind::Auto,
+            dtype: Dtype::Auto,
+            tokenizer_config_path: None,
+            hub_cache: None,
+        },
+        engine: engine(),
+        router: RouterConfig {
+            hostname: "127.0.0.1".into(),
+            port: 0,
+            shard_address: shard_address.into(),
+            api_key: key.map(|key| Secret::new(key.into())),
+            cors_allow_origin: vec![],
+            limits: Limits::default(),
+            http: HttpLimits::default(),
+            validation_workers: 2,
+            graceful_termination_timeout: 1,
+        },
+    }
+}
+
+/// The shard's share, which a router does not read.
+fn engine() -> EngineConfig {
+    EngineConfig {
+        run_dir: "unused".into(),
+        num_shard: 1,
+        master_addr: "127.0.0.1".into(),
+        master_port: 0,
+        max_input_tokens: None,
+        max_total_tokens: None,
+        max_batch_size: 1,
+        max_batch_prefill_tokens: 1,
+        max_batch_total_tokens: None,
+        kv_memory_bytes: None,
+        prefix_caching: true,
+        page_tokens: None,
+        num_threads: None,
+    }
+}

@@ -1,0 +1,10 @@
+//! The HTTP surface as clients see it: real HTTP against a scripted shard.
+
+mod backend;
+mod errors;
+#[path = "../../src/api/tokenizer/fixture.rs"]
+mod fixture;
+mod native;
+mod openai;
+mod streams;
+mod support;

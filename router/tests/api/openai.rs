@@ -1,0 +1,301 @@
+//! `/v1/chat/completions`, `/v1/completions`, `/v1/models`.
+
+use serde_json::{Value, json};
+
+use crate::fixture::{BOS, EOS};
+use crate::support::{MODEL, Script, TestServer, bytes};
+
+fn hello() -> Value {
+    json!({"messages": [{"role": "user", "content": "Hi"}], "temperature": 0})
+}
+
+fn with(mut body: Value, field: &str, value: Value) -> Value {
+    body[field] = value;
+    body
+}
+
+#[tokio::test]
+async fn chat_answers_with_a_message_and_usage() {
+    let server = TestServer::saying(Script::of("Hello").then(EOS).cached(2)).await;
+    let reply = server.post("/v1/chat/completions", hello()).await;
+    let mut answer = reply.json();
+    assert_eq!(
+        server.asked().tokens,
+        bytes("user: Hi\nassistant: "),
+        "no token is added"
+    );
+    assert!(
+        answer["id"]
+            .as_str()
+            .is_some_and(|id| id.starts_with("chatcmpl-")),
+        "{answer}"
+    );
+    assert!(
+        answer["created"]
+            .as_u64()
+            .is_some_and(|seconds| seconds > 1_700_000_000)
+    );
+    assert!(
+        answer["system_fingerprint"]
+            .as_str()
+            .is_some_and(|text| !text.is_empty())
+    );
+    for field in ["id", "created", "system_fingerprint"] {
+        answer.as_object_mut().expect("an object").remove(field);
+    }
+    let usage = json!({"prompt_tokens": 20, "completion_tokens": 6, "total_tokens": 26,
+                       "prompt_tokens_details": {"cached_tokens": 2}});
+    let choice = json!({"index": 0, "message": {"role": "assistant", "content": "Hello"},
+                        "logprobs": null, "finish_reason": "stop"});
+    let expected =
+        json!({"object": "chat.completion", "model": MODEL, "choices": [choice], "usage": usage});
+    assert_eq!(answer, expected);
+    assert_eq!(reply.header("x-prompt-tokens"), "20");
+}
+
+#[tokio::test]
+async fn chat_streams_role_text_reason_usage_and_done() {
+    let server = TestServer::saying(Script::of("Hé").then(EOS)).await;
+    let body = with(hello(), "stream", json!(true));
+    let body = with(body, "stream_options", json!({"include_usage": true}));
+    let chunks = server.stream("/v1/chat/completions", body).await;
+    let (last, chunks) = chunks.split_last().expect("chunks");
+    assert_eq!(last, "[DONE]");
+    let (usage, chunks) = chunks.split_last().expect("chunks");
+    assert_eq!(usage["choices"], json!([]));
+    assert_eq!(usage["usage"]["completion_tokens"], 4);
+    let deltas: Vec<_> = chunks
+        .iter()
+        .map(|chunk| chunk["choices"][0]["delta"].clone())
+        .collect();
+    let expected = [
+        json!({"role": "assistant", "content": "", "tool_calls": null}),
+        json!({"role": "", "content": "H", "tool_calls": null}),
+        json!({"role": "", "content": "é", "tool_calls": null}),
+        json!({"role": "", "tool_calls": null}),
+    ];
+    assert_eq!(deltas, expected);
+    let reasons: Vec<_> = chunks
+        .iter()
+        .map(|chunk| &chunk["choices"][0]["finish_reason"])
+        .collect();
+    assert_eq!(
+        reasons,
+        [&Value::Null, &Value::Null, &Value::Null, &json!("stop")]
+    );
+    for chunk in chunks {
+        assert_eq!(chunk["id"], usage["id"]);
+        assert_eq!(chunk["object"], "chat.completion.chunk");
+        assert_eq!(chunk["model"], MODEL);
+        assert_eq!(chunk["usage"], Value::Null);
+    }
+}
+
+#[tokio::test]
+async fn usage_is_streamed_only_when_asked_for() {
+    let server = TestServer::saying(Script::of("a").then(EOS)).await;
+    let body = with(hello(), "stream", json!(true));
+    let chunks = server.stream(
+        "/v1/chat/completions",
+        with(body, "stream_options", Value::Null),
+    );
+    let chunks = chunks.await;
+    assert!(
+        chunks.iter().all(|chunk| chunk["usage"] == Value::Null),
+        "{chunks:?}"
+    );
+}
+
+#[tokio::test]
+async fn a_stop_string_is_left_out_and_never_leaks() {
+    let server = TestServer::saying(Script::of("one END two").then(EOS)).await;
+    let body = with(hello(), "stop", json!("END"));
+    let answer = server
+        .post("/v1/chat/completions", body.clone())
+        .await
+        .json();
+    assert_eq!(answer["choices"][0]["message"]["content"], "one ");
+    assert_eq!(answer["choices"][0]["finish_reason"], "stop");
+    assert_eq!(answer["usage"]["completion_tokens"], 7);
+    let chunks = server
+        .stream("/v1/chat/completions", with(body, "stream", json!(true)))
+        .await;
+    let text: String = chunks
+        .iter()
+        .filter_map(|chunk| chunk["choices"][0]["delta"]["content"].as_str())
+        .collect();
+    assert_eq!(text, "one ");
+}
+
+#[tokio::test]
+async fn text_held_for_a_stop_string_comes_out_at_the_end() {
+    let server = TestServer::saying(Script::of("one EN").then(EOS)).await;
+    let body = with(with(hello(), "stop", json!(["END"])), "stream", json!(true));
+    let chunks = server.stream("/v1/chat/completions", body).await;
+    let text: String = chunks
+        .iter()
+        .filter_map(|chunk| chunk["choices"][0]["delta"]["content"].as_str())
+        .collect();
+    assert_eq!(text, "one EN");
+}
+
+#[tokio::test]
+async fn chat_draws_n_answers() {
+    let server = TestServer::start(|asked| Script::of(&format!("{}", asked.seed)).then(EOS)).await;
+    let body = json!({"messages": [{"role": "user", "content": "Hi"}], "n": 2, "seed": 5});
+    let answer = server
+        .post("/v1/chat/completions", body.clone())
+        .await
+        .json();
+    assert_eq!(answer["choices"][0]["message"]["content"], "5");
+    assert_eq!(answer["choices"][1]["message"]["content"], "6");
+    assert_eq!(
+        answer["usage"]["prompt_tokens"], 20,
+        "the prompt counts once"
+    );
+    assert_eq!(answer["usage"]["completion_tokens"], 4);
+    let chunks = server
+        .stream("/v1/chat/completions", with(body, "stream", json!(true)))
+        .await;
+    for (index, text) in [(0, "5"), (1, "6")] {
+        let of_choice = chunks
+            .iter()
+            .map(|chunk| &chunk["choices"][0])
+            .filter(|c| c["index"] == index);
+        let joined: String = of_choice
+            .filter_map(|c| c["delta"]["content"].as_str())
+            .collect();
+        assert_eq!(joined, text);
+    }
+}
+
+#[tokio::test]
+async fn chat_tells_log_probabilities() {
+    let server = TestServer::saying(Script::tokens(vec![258]).then(EOS)).await;
+    let body = with(
+        with(hello(), "logprobs", json!(true)),
+        "top_logprobs",
+        json!(2),
+    );
+    let answer = server
+        .post("/v1/chat/completions", body.clone())
+        .await
+        .json();
+    let content = &answer["choices"][0]["logprobs"]["content"];
+    assert_eq!(content[0]["token"], "hello");
+    assert_eq!(content[0]["logprob"], -0.5);
+    assert_eq!(content[0]["bytes"], json!(b"hello"));
+    assert_eq!(content[0]["top_logprobs"].as_array().map(Vec::len), Some(2));
+    assert_eq!(content[0]["top_logprobs"][0]["token"], "hello");
+    let chunks = server
+        .stream("/v1/chat/completions", with(body, "stream", json!(true)))
+        .await;
+    assert_eq!(
+        &chunks[1]["choices"][0]["logprobs"]["content"][0],
+        &content[0]
+    );
+}
+
+#[tokio::test]
+async fn chat_continues_the_assistants_last_message() {
+    let server = TestServer::saying(Script::of("a").then(EOS)).await;
+    let messages = json!([{"role": "user", "content": [{"type": "text", "text": "Hi"}]},
+                          {"role": "assistant", "content": "Well, "}]);
+    server
+        .post("/v1/chat/completions", json!({"messages": messages}))
+        .await;
+    assert_eq!(server.asked().tokens, bytes("user: Hi\nassistant: Well,"));
+}
+
+#[tokio::test]
+async fn chat_tokenize_shows_what_the_model_sees() {
+    let server = TestServer::saying(Script::of("")).await;
+    let answer = server.post("/chat_tokenize", hello()).await.json();
+    assert_eq!(answer["templated_text"], "user: Hi\nassistant: ");
+    assert_eq!(
+        answer["tokenize_response"].as_array().map(Vec::len),
+        Some(20)
+    );
+    assert_eq!(answer["tokenize_response"][0]["text"], "u");
+}
+
+#[tokio::test]
+async fn completions_answer_prompts_in_order() {
+    let server = TestServer::start(|asked| {
+        let last = asked.tokens.last().copied().unwrap_or_default();
+        Script::tokens(vec![last, last]).then(EOS)
+    })
+    .await;
+    let body = json!({"prompt": ["a", "b"], "max_tokens": 5, "n": null, "stop": null});
+    let answer = server.post("/v1/completions", body).await.json();
+    assert_eq!(answer["object"], "text_completion");
+    assert!(
+        answer["id"]
+            .as_str()
+            .is_some_and(|id| id.starts_with("cmpl-"))
+    );
+    let choice = |index: u32, text: &str| json!({"index": index, "text": text, "logprobs": null, "finish_reason": "stop"});
+    assert_eq!(answer["choices"], json!([choice(0, "aa"), choice(1, "bb")]));
+    assert_eq!(answer["usage"]["prompt_tokens"], 4);
+    assert_eq!(answer["usage"]["total_tokens"], 10);
+}
+
+#[tokio::test]
+async fn completions_take_token_ids() {
+    let server = TestServer::saying(Script::of("a").then(EOS)).await;
+    server
+        .post("/v1/completions", json!({"prompt": [BOS, 97]}))
+        .await;
+    assert_eq!(server.asked().tokens, [BOS, 97]);
+    let answer = server
+        .post("/v1/completions", json!({"prompt": [[97], [98]]}))
+        .await
+        .json();
+    assert_eq!(answer["choices"].as_array().map(Vec::len), Some(2));
+    let reply = server
+        .post("/v1/completions", json!({"prompt": [97, 100_000]}))
+        .await;
+    assert_eq!(reply.status, 422);
+    assert!(reply.body.contains("got 100000"), "{}", reply.body);
+}
+
+#[tokio::test]
+async fn completions_stream_text_and_log_probabilities() {
+    let server = TestServer::saying(Script::of("ab")).await;
+    let body = json!({"prompt": "x", "max_tokens": 2, "stream": true, "logprobs": 0,
+                      "stream_options": {"include_usage": true}});
+    let chunks = server.stream("/v1/completions", body).await;
+    assert_eq!(
+        chunks.len(),
+        5,
+        "two tokens, the end, usage, done: {chunks:?}"
+    );
+    assert_eq!(chunks[0]["choices"][0]["text"], "a");
+    let logprobs = json!({"tokens": ["b"], "token_logprobs": [-0.5], "top_logprobs": [{}], "text_offset": [1]});
+    assert_eq!(chunks[1]["choices"][0]["logprobs"], logprobs);
+    assert_eq!(chunks[2]["choices"][0]["finish_reason"], "length");
+    assert_eq!(chunks[3]["usage"]["completion_tokens"], 2);
+    assert_eq!(chunks[4], "[DONE]");
+}
+
+#[tokio::test]
+async fn the_model_is_listed_and_known_by_several_names() {
+    let server = TestServer::saying(Script::of("a").then(EOS)).await;
+    let list = server.get("/v1/models").await.json();
+    assert_eq!(list["object"], "list");
+    assert_eq!(list["data"][0]["id"], MODEL);
+    assert_eq!(list["data"][0]["object"], "model");
+    let base_name = MODEL.rsplit('/').next().expect("a name");
+    for name in [MODEL, base_name, "tgi", "dummy", ""] {
+        let reply = server
+            .post("/v1/chat/completions", with(hello(), "model", json!(name)))
+            .await;
+        assert_eq!(reply.status, 200, "{name}: {}", reply.body);
+        assert_eq!(reply.json()["model"], MODEL);
+    }
+    let reply = server
+        .post("/v1/completions", json!({"prompt": "x", "model": "gpt-4"}))
+        .await;
+    assert_eq!(reply.status, 404);
+    assert_eq!(reply.json()["error"]["code"], "model_not_found");
+}
