@@ -66,8 +66,8 @@ fmt: $(VENV)/.dev ## format both languages
 proto: $(VENV)/.dev ## generate the Python half of the wire contract
 	$(PROTOC) --python_out=server --pyi_out=server --grpc_python_out=server $(PROTO)
 
-bench: $(PROGRAMS) ## one JSON line a scenario; flags in ARGS
-	$(CARGO) run --release --locked -p text-generation-benches -- $(ARGS)
+bench: $(PROGRAMS) ## one JSON line a scenario; a scenario and flags in ARGS
+	$(CARGO) run --release --locked -p text-generation-benches -- $(or $(ARGS),all)
 
 docs: ## write docs/configuration.md anew
 	$(CARGO) test -p text-generation-launcher --lib write_the_configuration_page -- --ignored

@@ -3,7 +3,10 @@
 use std::io::{self, Write};
 use std::net::SocketAddr;
 
+use bytesize::ByteSize;
 use text_generation_router::config::{ExecutorKind, ServeConfig};
+use text_generation_router::model::AppState;
+use text_generation_router::pb::EngineInfo;
 use text_generation_router::serve::Readiness;
 use tokio::sync::watch;
 
@@ -26,16 +29,42 @@ pub fn plan(config: &ServeConfig, address: SocketAddr) {
     }
 }
 
-/// Waits until the model can be used and prints where.
-pub async fn readiness(mut readiness: watch::Receiver<Readiness>, address: SocketAddr) {
-    let ready = readiness
-        .wait_for(|now| matches!(now, Readiness::Ready))
+/// Waits until the model can be used, then says what it is and where.
+pub async fn readiness(
+    mut readiness: watch::Receiver<Readiness>,
+    state: AppState,
+    address: SocketAddr,
+) {
+    if readiness
+        .wait_for(|now| *now == Readiness::Ready)
         .await
-        .is_ok();
-    if ready {
-        // A closed standard output is no reason to stop serving.
-        let _ = write_invitation(&mut io::stdout().lock(), address);
+        .is_err()
+    {
+        return;
     }
+    if let Ok(model) = state.model() {
+        facts(&model.info);
+    }
+    // A closed standard output is no reason to stop serving.
+    let _ = write_invitation(&mut io::stdout().lock(), address);
+}
+
+/// Logs what the shard found and decided.
+fn facts(info: &EngineInfo) {
+    let kv = ByteSize(u64::from(info.num_pages) * info.page_bytes);
+    tracing::info!(
+        model_id = info.model_id,
+        executor = info.executor,
+        device = info.device,
+        dtype = info.dtype,
+        kv_memory = %kv,
+        kv_tokens = u64::from(info.num_pages) * u64::from(info.page_tokens),
+        max_input_tokens = info.max_input_tokens,
+        max_total_tokens = info.max_total_tokens,
+        max_batch_size = info.max_batch_size,
+        max_step_tokens = info.max_step_tokens,
+        "the model is ready"
+    );
 }
 
 fn write_invitation(out: &mut impl Write, address: SocketAddr) -> io::Result<()> {

@@ -55,7 +55,11 @@ async fn launch(args: Args) -> Result<(), LaunchError> {
     };
     let server = Server::new(config);
     let mut supervisor = Supervisor::new(shards, server.readiness(), signals.clone());
-    tokio::spawn(announce::readiness(server.readiness(), address));
+    tokio::spawn(announce::readiness(
+        server.readiness(),
+        server.state(),
+        address,
+    ));
     let router = tokio::spawn(server.run(listener, signals.clone().first()));
     let outcome = tokio::select! {
         served = router => served.map_err(LaunchError::from).and_then(|served| Ok(served?)),
