@@ -6,8 +6,20 @@ type or alignment raises ValueError. Every class belongs to one thread at a time
 threads at once raise RuntimeError. Out-of-range ids raise IndexError or ValueError, never crash.
 """
 
-from collections.abc import Buffer
-from typing import final
+from typing import Self, final
+
+from typing_extensions import Buffer
+
+__all__ = [
+    "PageCache",
+    "PageCounts",
+    "PagePool",
+    "Sampler",
+    "Samples",
+    "SamplingParams",
+    "__version__",
+    "available_memory_bytes",
+]
 
 __version__: str
 
@@ -23,7 +35,7 @@ class PagePool:
     `torch.frombuffer(pool, ...)`). The memory lives as long as the pool or any view of it.
     """
 
-    def __init__(self, num_pages: int, page_bytes: int) -> None:
+    def __new__(cls, num_pages: int, page_bytes: int) -> Self:
         """Raises ValueError for a size of 0, MemoryError when the arena cannot be reserved."""
 
     @property
@@ -64,40 +76,42 @@ class PageCache:
     before the step computes.
     """
 
-    def __init__(self, pool: PagePool, page_tokens: int, enabled: bool = True) -> None:
+    def __new__(cls, pool: PagePool, page_tokens: int, enabled: bool = True) -> Self:
         """With enabled=False nothing is ever matched or kept: every page is freed at close."""
 
     @property
     def page_tokens(self) -> int: ...
     def open(self, tokens: Buffer, domains: Buffer, limit: int) -> int:
         """Start a sequence. tokens: u32[n]. domains: u64[2 * k], pairs of (domain, length) whose
-        lengths add up to n. At most `limit` tokens are taken from the cache. Returns a handle, never
-        reused."""
+        lengths are above 0 and add up to n. At most `limit` tokens are taken from the cache.
+        Returns a handle, never reused."""
 
     def rematch(self, sequence: int) -> int:
-        """Look again for a longer cached prefix of the tokens given to `open`, for a sequence that has reserved
-        nothing since `open` or the last `rematch`. Returns the new cached length."""
+        """Look again for a longer cached prefix of the tokens given to `open`, for a sequence that
+        has reserved nothing. Returns the new cached length."""
 
     def cached_tokens(self, sequence: int) -> int:
         """Length of the prefix that `open` or the last `rematch` found, in tokens."""
 
     def committed_tokens(self, sequence: int) -> int:
-        """Tokens of this sequence that are in the tree (with the cache off: that were committed)."""
+        """Tokens of this sequence that are in the tree (cache off: that were committed)."""
 
     def node(self, sequence: int) -> int:
         """Identifies the tree position where the sequence's committed path ends: two sequences with
-        equal nodes have equal committed paths. Changes with commit and rematch."""
+        equal nodes have equal committed paths (with the cache off no two have). Changes with
+        commit and rematch."""
 
     def reserve(self, sequence: int, length: int) -> list[tuple[int, int]] | None:
-        """Make the page table cover `length` tokens, evicting unreferenced cached pages (least
-        recently used leaf first, from its tail) when the free list is short. Returns the page copies
-        (source, destination) the executor must make before it writes, or None, with nothing changed,
-        when too few pages can be had."""
+        """Make the page table cover `length` tokens, evicting cached pages (least recently used
+        leaf first, from its tail) when the free list is short. Returns the page copies (source,
+        destination) the executor must make before it writes, or None, with nothing changed, when
+        free and cached pages together are too few."""
 
     def commit(self, sequence: int, tokens: Buffer, domains: Buffer) -> None:
-        """Tell that the KV of the sequence's next len(tokens) tokens is written, and put them under the
-        sequence's path. tokens: u32[m], domains as in `open`. Raises ValueError when the reserved
-        pages do not cover them."""
+        """Tell that the KV of the sequence's next len(tokens) tokens is written, and put them under
+        the sequence's path. tokens: u32[m], domains as in `open`. Raises ValueError when not so
+        many tokens are reserved. Where the tree had the tokens already, the page table takes over
+        its whole pages."""
 
     def pages(self, sequence: int) -> memoryview:
         """The page table, i32[ceil(reserved length / page_tokens)], as a copy."""
@@ -122,8 +136,8 @@ class PageCache:
 class SamplingParams:
     """How a sequence's tokens are drawn; see `Sampling` in engine.proto for the meaning."""
 
-    def __init__(
-        self,
+    def __new__(
+        cls,
         *,
         temperature: float = 0.0,
         top_k: int = 0,
@@ -134,17 +148,26 @@ class SamplingParams:
         presence_penalty: float = 0.0,
         seed: int = 0,
         top_n: int = 0,
-    ) -> None:
+    ) -> Self:
         """Raises ValueError naming field, value and range for values out of range or not finite."""
-    temperature: float
-    top_k: int
-    top_p: float
-    typical_p: float
-    repetition_penalty: float
-    frequency_penalty: float
-    presence_penalty: float
-    seed: int
-    top_n: int
+    @property
+    def temperature(self) -> float: ...
+    @property
+    def top_k(self) -> int: ...
+    @property
+    def top_p(self) -> float: ...
+    @property
+    def typical_p(self) -> float: ...
+    @property
+    def repetition_penalty(self) -> float: ...
+    @property
+    def frequency_penalty(self) -> float: ...
+    @property
+    def presence_penalty(self) -> float: ...
+    @property
+    def seed(self) -> int: ...
+    @property
+    def top_n(self) -> int: ...
 
 @final
 class Samples:
@@ -173,10 +196,10 @@ class Sampler:
     penalties need. A draw depends on the row's logits, the slot's state, the seed and the position,
     and on nothing else: not on the other rows, their number or their order."""
 
-    def __init__(self, vocab_size: int, num_slots: int) -> None: ...
+    def __new__(cls, vocab_size: int, num_slots: int) -> Self: ...
     def open(self, slot: int, params: SamplingParams, prompt: Buffer, generated: Buffer) -> None:
-        """Start a slot anew. prompt, generated: u32 tokens the penalties count (ids >= vocab_size are a
-        ValueError)."""
+        """Start a slot anew. prompt, generated: u32 tokens the penalties count (ids >= vocab_size
+        are a ValueError)."""
 
     def close(self, slot: int) -> None: ...
     def sample(self, logits: Buffer, slots: Buffer, positions: Buffer) -> Samples:

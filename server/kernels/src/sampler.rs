@@ -119,18 +119,47 @@ impl SamplingParams {
             if value.is_finite() && holds {
                 Ok(())
             } else {
-                Err(SamplerError::Parameter { name, value, expected })
+                Err(SamplerError::Parameter {
+                    name,
+                    value,
+                    expected,
+                })
             }
         };
         let share = "a number above 0 and up to 1";
         let penalty = "a number from -2 to 2";
-        check("temperature", self.temperature, self.temperature >= 0.0, "a number from 0")?;
-        check("top_p", self.top_p, self.top_p > 0.0 && self.top_p <= 1.0, share)?;
-        check("typical_p", self.typical_p, self.typical_p > 0.0 && self.typical_p <= 1.0, share)?;
+        check(
+            "temperature",
+            self.temperature,
+            self.temperature >= 0.0,
+            "a number from 0",
+        )?;
+        check(
+            "top_p",
+            self.top_p,
+            self.top_p > 0.0 && self.top_p <= 1.0,
+            share,
+        )?;
+        check(
+            "typical_p",
+            self.typical_p,
+            self.typical_p > 0.0 && self.typical_p <= 1.0,
+            share,
+        )?;
         let repetition = self.repetition_penalty;
-        check("repetition_penalty", repetition, repetition > 0.0, "a number above 0")?;
+        check(
+            "repetition_penalty",
+            repetition,
+            repetition > 0.0,
+            "a number above 0",
+        )?;
         let frequency = self.frequency_penalty;
-        check("frequency_penalty", frequency, frequency.abs() <= 2.0, penalty)?;
+        check(
+            "frequency_penalty",
+            frequency,
+            frequency.abs() <= 2.0,
+            penalty,
+        )?;
         let presence = self.presence_penalty;
         check("presence_penalty", presence, presence.abs() <= 2.0, penalty)
     }
@@ -173,7 +202,10 @@ impl Sampler {
     /// A sampler with all slots closed.
     #[must_use]
     pub fn new(vocab_size: usize, num_slots: usize) -> Self {
-        Self { vocab_size, slots: (0..num_slots).map(|_| None).collect() }
+        Self {
+            vocab_size,
+            slots: (0..num_slots).map(|_| None).collect(),
+        }
     }
 
     /// Starts a slot anew. `prompt` and `generated` are the tokens that the penalties count.
@@ -190,10 +222,17 @@ impl Sampler {
         params.validate()?;
         self.check_slot(slot)?;
         let vocab_size = self.vocab_size;
-        if let Some(&token) = prompt.iter().chain(generated).find(|&&t| t as usize >= vocab_size) {
+        if let Some(&token) = prompt
+            .iter()
+            .chain(generated)
+            .find(|&&t| t as usize >= vocab_size)
+        {
             return Err(SamplerError::Token { token, vocab_size });
         }
-        self.slots[slot] = Some(Slot { params, counts: Counts::new(prompt, generated) });
+        self.slots[slot] = Some(Slot {
+            params,
+            counts: Counts::new(prompt, generated),
+        });
         Ok(())
     }
 
@@ -203,7 +242,10 @@ impl Sampler {
     /// `SlotRange`, `SlotClosed`.
     pub fn close(&mut self, slot: usize) -> Result<(), SamplerError> {
         self.check_slot(slot)?;
-        self.slots[slot].take().map(|_| ()).ok_or(SamplerError::SlotClosed(slot))
+        self.slots[slot]
+            .take()
+            .map(|_| ())
+            .ok_or(SamplerError::SlotClosed(slot))
     }
 
     /// Draws a token for each row and counts it into the row's slot.
@@ -228,14 +270,22 @@ impl Sampler {
 
     fn check_slot(&self, slot: usize) -> Result<(), SamplerError> {
         let num_slots = self.slots.len();
-        if slot < num_slots { Ok(()) } else { Err(SamplerError::SlotRange { slot, num_slots }) }
+        if slot < num_slots {
+            Ok(())
+        } else {
+            Err(SamplerError::SlotRange { slot, num_slots })
+        }
     }
 
     fn check_rows(&self, logits: &[f32], rows: &[Row]) -> Result<(), SamplerError> {
         let vocab_size = self.vocab_size;
         if rows.len().checked_mul(vocab_size) != Some(logits.len()) {
             let (logits, rows) = (logits.len(), rows.len());
-            return Err(SamplerError::Shape { logits, rows, vocab_size });
+            return Err(SamplerError::Shape {
+                logits,
+                rows,
+                vocab_size,
+            });
         }
         let mut seen = vec![false; self.slots.len()];
         for (index, row) in rows.iter().enumerate() {

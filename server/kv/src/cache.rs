@@ -136,9 +136,9 @@ impl PageCache {
                 .collect(),
             tokens: path
                 .iter()
-                .flat_map(|segment| segment.tokens)
-                .copied()
-                .collect(),
+                .map(|segment| segment.tokens)
+                .collect::<Vec<_>>()
+                .concat(),
             limit,
             node: root,
             cached: 0,
@@ -230,6 +230,7 @@ impl PageCache {
             .table
             .extend(std::iter::repeat_with(take).take(pages));
         sequence.reserved = length;
+        sequence.tokens = Vec::new(); // it cannot be matched again
         Ok(Some(copies))
     }
 

@@ -11,6 +11,21 @@ struct Count {
     generated: u32,
 }
 
+impl Count {
+    fn penalize(self, params: &SamplingParams, logit: f32) -> f32 {
+        let factor = params.repetition_penalty;
+        let repeated = if logit > 0.0 {
+            logit / factor
+        } else {
+            logit * factor
+        };
+        if self.generated == 0 {
+            return repeated;
+        }
+        repeated - params.frequency_penalty * self.generated as f32 - params.presence_penalty
+    }
+}
+
 /// Token counts of a sequence.
 #[derive(Debug, Default)]
 pub(super) struct Counts(HashMap<u32, Count>);
@@ -42,11 +57,9 @@ impl Counts {
         let mut penalized = logits.to_vec();
         for (&token, count) in &self.0 {
             let logit = &mut penalized[token as usize];
-            let factor = params.repetition_penalty;
-            *logit = if *logit > 0.0 { *logit / factor } else { *logit * factor };
-            if count.generated > 0 {
-                *logit -= params.frequency_penalty * count.generated as f32;
-                *logit -= params.presence_penalty;
+            if logit.is_finite() {
+                // What is possible stays possible, also next to the largest floats.
+                *logit = count.penalize(params, *logit).clamp(f32::MIN, f32::MAX);
             }
         }
         Some(penalized)

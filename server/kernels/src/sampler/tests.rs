@@ -15,7 +15,9 @@ fn row(slot: usize, position: u32) -> Row {
 }
 
 fn one(params: SamplingParams, logits: &[f32], position: u32) -> Sample {
-    let samples = sampler(params).sample(logits, &[row(0, position)]).expect("valid");
+    let samples = sampler(params)
+        .sample(logits, &[row(0, position)])
+        .expect("valid");
     samples.into_iter().next().expect("one row")
 }
 
@@ -30,7 +32,11 @@ fn softmax(logits: &[f32]) -> Vec<f64> {
 fn allowed(params: &SamplingParams, logits: &[f32]) -> Vec<u32> {
     let scaled: Vec<f32> = logits.iter().map(|l| l / params.temperature).collect();
     let mut ids: Vec<u32> = (0..logits.len() as u32).collect();
-    ids.sort_by(|&a, &b| logits[b as usize].total_cmp(&logits[a as usize]).then(a.cmp(&b)));
+    ids.sort_by(|&a, &b| {
+        logits[b as usize]
+            .total_cmp(&logits[a as usize])
+            .then(a.cmp(&b))
+    });
     if params.top_k > 0 {
         ids.truncate(params.top_k as usize);
     }
@@ -48,8 +54,13 @@ fn allowed(params: &SamplingParams, logits: &[f32]) -> Vec<u32> {
 }
 
 fn logits() -> impl Strategy<Value = Vec<f32>> {
-    prop::collection::vec(prop_oneof![9 => -8.0f32..8.0, 1 => Just(f32::NEG_INFINITY)], VOCAB)
-        .prop_filter("one is finite", |row| row.iter().any(|logit| logit.is_finite()))
+    prop::collection::vec(
+        prop_oneof![9 => -8.0f32..8.0, 1 => Just(f32::NEG_INFINITY)],
+        VOCAB,
+    )
+    .prop_filter("one is finite", |row| {
+        row.iter().any(|logit| logit.is_finite())
+    })
 }
 
 fn params() -> impl Strategy<Value = SamplingParams> {
@@ -109,6 +120,10 @@ proptest! {
             prop_assert_eq!(sample, &expected[slot]);
         }
     }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(32))]
 
     #[test]
     fn top_p_finds_the_same_set_however_large_the_vocabulary(seed in any::<u64>(), top_p in 0.01f32..0.999) {
@@ -125,6 +140,30 @@ proptest! {
         let least = last.copied().unwrap_or(0.0) * (1.0 - 1e-4);
         prop_assert!(drawn.iter().all(|&id| probabilities[id as usize] >= least));
     }
+
+    #[test]
+    fn typical_keeps_the_tokens_nearest_to_the_entropy(
+        logits in prop::collection::vec(-4.0f32..4.0, 1000),
+        typical_p in 0.05f32..0.999,
+    ) {
+        let mut candidates = Candidates::new(&logits, 1.0, 0);
+        candidates.keep_typical(typical_p);
+        let probabilities = softmax(&logits);
+        let entropy: f64 = probabilities.iter().map(|p| -p * p.ln()).sum();
+        let distance = |id: usize| (-probabilities[id].ln() - entropy).abs();
+        let mut ids: Vec<usize> = (0..logits.len()).collect();
+        ids.sort_by(|&a, &b| distance(a).total_cmp(&distance(b)));
+        let mut mass = 0.0;
+        let last = ids.iter().find(|&&id| {
+            mass += probabilities[id];
+            mass >= f64::from(typical_p) - 1e-6
+        });
+        let furthest = distance(*last.expect("all have a mass of 1")) + 1e-4;
+        for step in 0..50 {
+            let id = candidates.pick(f64::from(step) / 50.0) as usize;
+            prop_assert!(distance(id) <= furthest, "{} beyond {furthest}", distance(id));
+        }
+    }
 }
 
 #[test]
@@ -139,7 +178,10 @@ fn greedy_takes_the_lowest_id_among_equals() {
 fn nan_is_never_drawn_and_infinity_always() {
     let mut logits = vec![f32::NAN; VOCAB];
     logits[5] = -3.0;
-    let warm = SamplingParams { temperature: 1.0, ..SamplingParams::default() };
+    let warm = SamplingParams {
+        temperature: 1.0,
+        ..SamplingParams::default()
+    };
     assert_eq!(one(SamplingParams::default(), &logits, 0).token, 5);
     assert_eq!(one(warm, &logits, 0).token, 5);
     logits[6] = f32::INFINITY;
@@ -152,10 +194,17 @@ fn draws_follow_the_distribution() {
     let logits: Vec<f32> = [0.5f32, 0.3, 0.2].iter().map(|p| p.ln()).collect();
     let mut counts = [0u32; 3];
     let mut sampler = Sampler::new(3, 1);
-    let params = SamplingParams { temperature: 1.0, seed: 11, ..SamplingParams::default() };
+    let params = SamplingParams {
+        temperature: 1.0,
+        seed: 11,
+        ..SamplingParams::default()
+    };
     sampler.open(0, params, &[], &[]).expect("valid");
     for position in 0..20_000 {
-        let sample = sampler.sample(&logits, &[row(0, position)]).expect("valid").remove(0);
+        let sample = sampler
+            .sample(&logits, &[row(0, position)])
+            .expect("valid")
+            .remove(0);
         counts[sample.token as usize] += 1;
     }
     // Four standard deviations of a binomial with 20,000 draws are below 300.
@@ -179,9 +228,50 @@ fn penalties_follow_their_definitions() {
 }
 
 #[test]
+fn a_penalty_never_leaves_nothing_to_draw() {
+    let mut logits = [f32::NEG_INFINITY; VOCAB];
+    logits[9] = f32::MIN;
+    for temperature in [0.0, 1.0] {
+        let params = SamplingParams {
+            temperature,
+            repetition_penalty: 5.0,
+            ..SamplingParams::default()
+        };
+        let mut sampler = Sampler::new(VOCAB, 1);
+        sampler.open(0, params, &[9], &[]).expect("valid");
+        assert_eq!(
+            sampler.sample(&logits, &[row(0, 0)]).expect("valid")[0].token,
+            9
+        );
+    }
+}
+
+#[test]
+fn top_tokens_leave_out_impossible_ones() {
+    let logits = [f32::NAN, 1.0, f32::NEG_INFINITY, 2.0];
+    let mut sampler = Sampler::new(4, 1);
+    let params = SamplingParams {
+        top_n: 4,
+        ..SamplingParams::default()
+    };
+    sampler.open(0, params, &[], &[]).expect("valid");
+    let sample = sampler
+        .sample(&logits, &[row(0, 0)])
+        .expect("valid")
+        .remove(0);
+    assert_eq!(
+        sample.top.iter().map(|&(id, _)| id).collect::<Vec<_>>(),
+        [3, 1]
+    );
+}
+
+#[test]
 fn drawn_tokens_count() {
     let mut sampler = Sampler::new(3, 1);
-    let params = SamplingParams { presence_penalty: 1.0, ..SamplingParams::default() };
+    let params = SamplingParams {
+        presence_penalty: 1.0,
+        ..SamplingParams::default()
+    };
     sampler.open(0, params, &[], &[]).expect("valid");
     let logits = [1.0, 0.9, 0.8];
     let drawn: Vec<u32> = (0..3)
@@ -195,9 +285,14 @@ fn typical_drops_the_least_surprising_token_too() {
     // One likely token and many equal ones: the expected surprise is near that of the many.
     let mut logits = vec![0.0f32; VOCAB];
     logits[3] = 2.0;
-    let params =
-        SamplingParams { temperature: 1.0, typical_p: 0.5, ..SamplingParams::default() };
-    let drawn: Vec<u32> = (0..200).map(|position| one(params, &logits, position).token).collect();
+    let params = SamplingParams {
+        temperature: 1.0,
+        typical_p: 0.5,
+        ..SamplingParams::default()
+    };
+    let drawn: Vec<u32> = (0..200)
+        .map(|position| one(params, &logits, position).token)
+        .collect();
     assert!(!drawn.contains(&3));
 }
 
@@ -205,34 +300,93 @@ fn typical_drops_the_least_surprising_token_too() {
 fn refuses_bad_calls_before_anything_changes() {
     let mut sampler = sampler(SamplingParams::default());
     let logits = vec![0.0; VOCAB];
-    let two: Vec<f32> = logits.iter().chain(&vec![f32::NAN; VOCAB]).copied().collect();
-    sampler.open(1, SamplingParams::default(), &[], &[]).expect("valid");
+    let two: Vec<f32> = logits
+        .iter()
+        .chain(&vec![f32::NAN; VOCAB])
+        .copied()
+        .collect();
+    sampler
+        .open(1, SamplingParams::default(), &[], &[])
+        .expect("valid");
     let cases = [
-        (sampler.sample(&logits[1..], &[row(0, 0)]), "39 logits for 1 rows of 40"),
-        (sampler.sample(&logits, &[row(4, 0)]), "slot 4 is not below 4"),
+        (
+            sampler.sample(&logits[1..], &[row(0, 0)]),
+            "39 logits for 1 rows of 40",
+        ),
+        (
+            sampler.sample(&logits, &[row(4, 0)]),
+            "slot 4 is not below 4",
+        ),
         (sampler.sample(&logits, &[row(2, 0)]), "slot 2 is not open"),
-        (sampler.sample(&two, &[row(0, 0), row(0, 0)]), "slot 0 is in two rows of one call"),
-        (sampler.sample(&two, &[row(0, 0), row(1, 0)]), "row 1 has no finite logit"),
+        (
+            sampler.sample(&two, &[row(0, 0), row(0, 0)]),
+            "slot 0 is in two rows of one call",
+        ),
+        (
+            sampler.sample(&two, &[row(0, 0), row(1, 0)]),
+            "row 1 has no finite logit",
+        ),
     ];
     for (result, message) in cases {
         assert_eq!(result.expect_err("refused").to_string(), message);
     }
-    let token = sampler.open(0, SamplingParams::default(), &[40], &[]).expect_err("refused");
-    assert_eq!(token.to_string(), "token id 40 is not below the vocabulary of 40");
+    let token = sampler
+        .open(0, SamplingParams::default(), &[40], &[])
+        .expect_err("refused");
+    assert_eq!(
+        token.to_string(),
+        "token id 40 is not below the vocabulary of 40"
+    );
 }
 
 #[test]
 fn refuses_parameters_out_of_range() {
     let good = SamplingParams::default();
     let cases = [
-        (SamplingParams { temperature: -0.1, ..good }, "temperature"),
-        (SamplingParams { temperature: f32::NAN, ..good }, "temperature"),
+        (
+            SamplingParams {
+                temperature: -0.1,
+                ..good
+            },
+            "temperature",
+        ),
+        (
+            SamplingParams {
+                temperature: f32::NAN,
+                ..good
+            },
+            "temperature",
+        ),
         (SamplingParams { top_p: 0.0, ..good }, "top_p"),
         (SamplingParams { top_p: 1.1, ..good }, "top_p"),
-        (SamplingParams { typical_p: 0.0, ..good }, "typical_p"),
-        (SamplingParams { repetition_penalty: 0.0, ..good }, "repetition_penalty"),
-        (SamplingParams { frequency_penalty: 2.5, ..good }, "frequency_penalty"),
-        (SamplingParams { presence_penalty: -2.5, ..good }, "presence_penalty"),
+        (
+            SamplingParams {
+                typical_p: 0.0,
+                ..good
+            },
+            "typical_p",
+        ),
+        (
+            SamplingParams {
+                repetition_penalty: 0.0,
+                ..good
+            },
+            "repetition_penalty",
+        ),
+        (
+            SamplingParams {
+                frequency_penalty: 2.5,
+                ..good
+            },
+            "frequency_penalty",
+        ),
+        (
+            SamplingParams {
+                presence_penalty: -2.5,
+                ..good
+            },
+            "presence_penalty",
+        ),
     ];
     for (params, name) in cases {
         let message = params.validate().expect_err("out of range").to_string();
