@@ -1,6 +1,6 @@
 //! Logs on standard error, as lines for people or JSON for collectors.
 
-use std::io;
+use std::io::{self, IsTerminal};
 
 use tracing_subscriber::filter::Targets;
 use tracing_subscriber::fmt;
@@ -10,7 +10,9 @@ use tracing_subscriber::{Layer, Registry};
 
 /// Installs the process's logger. `levels` says what is logged, per module.
 pub fn init(levels: Targets, json: bool) {
-    let layer = fmt::layer().with_writer(io::stderr);
+    let layer = fmt::layer()
+        .with_writer(io::stderr)
+        .with_ansi(io::stderr().is_terminal());
     let layer: Box<dyn Layer<Registry> + Send + Sync> = if json {
         layer.json().flatten_event(true).boxed()
     } else {
