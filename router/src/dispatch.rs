@@ -113,7 +113,7 @@ impl Dispatcher {
     pub fn submit(&self, request: ValidRequest) -> Result<Generation, ApiError> {
         let admission = &self.admission;
         let limits = admission.limits;
-        if !admission.connected.load(Ordering::Acquire) {
+        if !self.is_connected() {
             return Err(unavailable());
         }
         let permit = Arc::clone(&admission.permits).try_acquire_owned();
@@ -170,10 +170,13 @@ impl Dispatcher {
     }
 
     /// Requests that the server holds.
-    #[cfg(feature = "mock-shard")]
-    #[must_use]
-    pub fn requests(&self) -> usize {
+    pub(crate) fn requests(&self) -> usize {
         self.admission.limits.requests - self.admission.permits.available_permits()
+    }
+
+    /// Whether a shard is connected.
+    pub(crate) fn is_connected(&self) -> bool {
+        self.admission.connected.load(Ordering::Acquire)
     }
 }
 

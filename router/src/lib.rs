@@ -25,6 +25,7 @@ pub mod pb {
         missing_docs,
         reason = "generated; the documentation is in the proto file"
     )]
+    #![allow(clippy::too_many_lines, reason = "generated")]
     tonic::include_proto!("text_generation_server.v1");
 }
 

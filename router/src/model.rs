@@ -55,6 +55,18 @@ impl Model {
         self.dispatcher.submit(request)
     }
 
+    /// Requests of this model that the server holds.
+    #[must_use]
+    pub fn requests(&self) -> usize {
+        self.dispatcher.requests()
+    }
+
+    /// Whether a shard that serves it is connected.
+    #[must_use]
+    pub fn is_connected(&self) -> bool {
+        self.dispatcher.is_connected()
+    }
+
     fn is_named(&self, name: &str) -> bool {
         let id = self.info.model_id.as_str();
         ANY_MODEL.contains(&name) || name == id || id.rsplit('/').next() == Some(name)

@@ -1,0 +1,9 @@
+//! The server against a scripted shard: order, bounds, cancellation, loss, connections.
+
+mod cancel;
+mod connections;
+mod limits;
+mod loss;
+mod rig;
+mod shutdown;
+mod streams;

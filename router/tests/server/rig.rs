@@ -1,0 +1,258 @@
+//! A server over a mock shard, with a client for it.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use futures::StreamExt;
+use reqwest::Response;
+use serde_json::{Value, json};
+use tempfile::TempDir;
+use text_generation_router::config::{
+    Dtype, EngineConfig, ExecutorKind, HttpLimits, Limits, ModelConfig, RouterConfig, ServeConfig,
+};
+use text_generation_router::generation::{Event, Generation};
+use text_generation_router::mock_shard::{Answer, MockShard, Options};
+use text_generation_router::model::AppState;
+use text_generation_router::pb;
+use text_generation_router::request::{Sampling, ValidRequest};
+use text_generation_router::serve::{Readiness, ServeError, Server};
+use tokio::net::TcpListener;
+use tokio::sync::{oneshot, watch};
+use tokio::task::JoinHandle;
+use tokio::time::{sleep, timeout};
+
+/// No test waits longer than this for anything.
+pub const PATIENCE: Duration = Duration::from_secs(20);
+const POLL: Duration = Duration::from_millis(5);
+
+pub struct Rig {
+    pub address: SocketAddr,
+    pub state: AppState,
+    pub readiness: watch::Receiver<Readiness>,
+    pub client: reqwest::Client,
+    socket: PathBuf,
+    shutdown: Option<oneshot::Sender<()>>,
+    server: JoinHandle<Result<(), ServeError>>,
+    _dir: TempDir,
+}
+
+/// A server without a shard.
+pub async fn without_shard(tune: impl FnOnce(&mut RouterConfig)) -> Rig {
+    let dir = tempfile::tempdir().expect("a temporary folder");
+    let socket = dir.path().join("shard-0.sock");
+    let mut config = config(format!("unix:{}", socket.display()));
+    tune(&mut config.router);
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+    let address = listener.local_addr().expect("an address");
+    let server = Server::new(config);
+    let (shutdown, stopped) = oneshot::channel::<()>();
+    let (state, readiness) = (server.state(), server.readiness());
+    let run = server.run(listener, async {
+        let _ = stopped.await;
+    });
+    Rig {
+        address,
+        state,
+        readiness,
+        client: reqwest::Client::new(),
+        socket,
+        shutdown: Some(shutdown),
+        server: tokio::spawn(run),
+        _dir: dir,
+    }
+}
+
+/// A server with a shard that answers as `script` says.
+pub async fn with_shard(
+    tune: impl FnOnce(&mut RouterConfig),
+    script: impl Fn(&pb::Request) -> Answer + Send + Sync + 'static,
+) -> (Rig, MockShard) {
+    let mut rig = without_shard(tune).await;
+    let shard = rig.start_shard(Options::new(script));
+    rig.ready().await;
+    (rig, shard)
+}
+
+impl Rig {
+    /// Starts a shard where the server looks for it.
+    pub fn start_shard(&self, options: Options) -> MockShard {
+        MockShard::on_socket(&self.socket, options).expect("the socket can be made")
+    }
+
+    pub async fn ready(&mut self) {
+        self.turns(|now| *now == Readiness::Ready).await;
+    }
+
+    pub async fn turns(&mut self, wanted: impl FnMut(&Readiness) -> bool) {
+        let turned = timeout(PATIENCE, self.readiness.wait_for(wanted)).await;
+        turned
+            .expect("the readiness turns")
+            .expect("the server lives");
+    }
+
+    pub fn shut_down(&mut self) {
+        let _ = self.shutdown.take().expect("called once").send(());
+    }
+
+    /// Waits until the server has ended.
+    pub async fn ended(&mut self) {
+        let ended = timeout(PATIENCE, &mut self.server)
+            .await
+            .expect("the server ends");
+        ended.expect("no panic").expect("no error");
+    }
+
+    pub fn url(&self, path: &str) -> String {
+        format!("http://{}{path}", self.address)
+    }
+
+    pub async fn get(&self, path: &str) -> Response {
+        self.client
+            .get(self.url(path))
+            .send()
+            .await
+            .expect("an answer")
+    }
+
+    pub async fn post(&self, path: &str, inputs: &str, max_new_tokens: u32) -> Response {
+        let body = body(inputs, max_new_tokens);
+        self.client
+            .post(self.url(path))
+            .json(&body)
+            .send()
+            .await
+            .expect("an answer")
+    }
+
+    /// Submits a request past HTTP.
+    pub fn submit(&self, prompt_tokens: usize, max_new_tokens: u32) -> Generation {
+        let model = self.state.model().expect("a model");
+        model
+            .submit(request(prompt_tokens, max_new_tokens))
+            .expect("it is taken")
+    }
+
+    /// Waits until the server holds so many requests.
+    pub async fn holds(&self, requests: usize) {
+        until("the number of requests", || {
+            self.state.model().expect("a model").requests() == requests
+        })
+        .await;
+    }
+}
+
+/// Waits until something is so.
+pub async fn until(what: &str, mut so: impl FnMut() -> bool) {
+    let poll = async {
+        while !so() {
+            sleep(POLL).await;
+        }
+    };
+    timeout(PATIENCE, poll)
+        .await
+        .unwrap_or_else(|_| panic!("not so in time: {what}"));
+}
+
+pub fn body(inputs: &str, max_new_tokens: u32) -> Value {
+    json!({"inputs": inputs, "parameters": {"max_new_tokens": max_new_tokens, "details": true}})
+}
+
+/// The events of a stream until it ends.
+pub async fn events(response: Response) -> Vec<Value> {
+    assert_eq!(response.status(), 200);
+    let body = timeout(PATIENCE, response.text())
+        .await
+        .expect("it ends")
+        .expect("it is text");
+    let frames = body
+        .split("\n\n")
+        .filter_map(|frame| frame.strip_prefix("data:"));
+    frames
+        .map(|frame| serde_json::from_str(frame).expect("JSON"))
+        .collect()
+}
+
+/// Reads from a stream until `count` bytes came.
+pub async fn read_some(response: Response, count: usize) {
+    let mut body = response.bytes_stream();
+    let mut read = 0;
+    while read < count {
+        read += body
+            .next()
+            .await
+            .expect("more bytes")
+            .expect("a live stream")
+            .len();
+    }
+}
+
+/// All events of a generation.
+pub async fn collect(mut generation: Generation) -> Vec<Event> {
+    let mut events = vec![];
+    while let Some(event) = timeout(PATIENCE, generation.next()).await.expect("it ends") {
+        events.push(event);
+    }
+    events
+}
+
+pub fn request(prompt_tokens: usize, max_new_tokens: u32) -> ValidRequest {
+    ValidRequest {
+        tokens: vec![97; prompt_tokens],
+        max_new_tokens,
+        sampling: Sampling {
+            temperature: 0.0,
+            top_k: 0,
+            top_p: 1.0,
+            typical_p: 1.0,
+            repetition_penalty: 1.0,
+            frequency_penalty: 0.0,
+            presence_penalty: 0.0,
+            seed: 0,
+        },
+        stop_token_ids: vec![],
+        top_n_tokens: 0,
+    }
+}
+
+fn config(shard_address: String) -> ServeConfig {
+    let model = ModelConfig {
+        model_id: "mock/bytes".into(),
+        revision: None,
+        executor: ExecutorKind::Auto,
+        dtype: Dtype::Auto,
+        tokenizer_config_path: None,
+        hub_cache: None,
+    };
+    let engine = EngineConfig {
+        run_dir: PathBuf::new(),
+        num_shard: 1,
+        master_addr: "127.0.0.1".into(),
+        master_port: 1,
+        max_input_tokens: None,
+        max_total_tokens: None,
+        max_batch_size: 1,
+        max_batch_prefill_tokens: 1,
+        max_batch_total_tokens: None,
+        kv_memory_bytes: None,
+        prefix_caching: true,
+        page_tokens: None,
+        num_threads: None,
+    };
+    let router = RouterConfig {
+        hostname: "127.0.0.1".into(),
+        port: 0,
+        shard_address,
+        api_key: None,
+        cors_allow_origin: vec![],
+        limits: Limits::default(),
+        http: HttpLimits::default(),
+        validation_workers: 1,
+        graceful_termination_timeout: 10,
+    };
+    ServeConfig {
+        model,
+        engine,
+        router,
+    }
+}

@@ -1,0 +1,67 @@
+//! A server that is asked to end finishes what runs, within its time.
+
+use std::time::Duration;
+
+use text_generation_router::mock_shard::{Answer, End};
+use text_generation_router::serve::Readiness;
+use tokio::net::TcpStream;
+use tokio::time::Instant;
+
+use crate::rig::{events, until, with_shard};
+
+#[tokio::test]
+async fn running_requests_finish_and_new_connections_are_refused() {
+    let pace = Duration::from_millis(5);
+    let (mut rig, shard) = with_shard(
+        |_| {},
+        move |_| Answer {
+            pace,
+            ..Answer::endless(98)
+        },
+    )
+    .await;
+    let running = rig.post("/generate_stream", "x", 100).await;
+    until("the admission", || shard.seen().requests.len() == 1).await;
+    rig.shut_down();
+    rig.turns(|now| *now == Readiness::Draining).await;
+    assert!(TcpStream::connect(rig.address).await.is_err());
+    assert_eq!(events(running).await.len(), 100);
+    rig.ended().await;
+}
+
+#[tokio::test]
+async fn what_takes_too_long_is_ended() {
+    let (mut rig, shard) = with_shard(
+        |router| router.graceful_termination_timeout = 1,
+        |_| Answer {
+            end: End::Hang,
+            ..Answer::tokens(vec![98])
+        },
+    )
+    .await;
+    let running = rig.post("/generate_stream", "x", 100).await;
+    until("the admission", || shard.seen().requests.len() == 1).await;
+    let start = Instant::now();
+    rig.shut_down();
+    rig.ended().await;
+    assert!(start.elapsed() >= Duration::from_secs(1));
+    assert!(
+        running.text().await.is_err(),
+        "the stream is cut, not ended"
+    );
+}
+
+#[tokio::test]
+async fn idle_connections_do_not_hold_a_server_up() {
+    let (mut rig, _shard) = with_shard(|_| {}, |_| Answer::endless(98)).await;
+    assert_eq!(rig.get("/health").await.status(), 200);
+    let _silent = TcpStream::connect(rig.address).await.expect("a connection");
+    let start = Instant::now();
+    rig.shut_down();
+    rig.ended().await;
+    assert!(
+        start.elapsed() < Duration::from_secs(5),
+        "{:?}",
+        start.elapsed()
+    );
+}
