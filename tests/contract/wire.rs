@@ -31,7 +31,7 @@ fn hello() -> pb::RouterCommand {
 fn admit() -> pb::RouterCommand {
     let full = pb::Request {
         id: 1 << 40,
-        tokens: packed(&[0, 1, 256, 65_536, 4_294_967_295]).into(),
+        tokens: packed(&[0, 1, 256, 65_536, 4_294_967_295]),
         generated_from: 4,
         max_new_tokens: 100,
         sampling: Some(pb::Sampling {
@@ -60,7 +60,7 @@ fn admit() -> pb::RouterCommand {
     };
     let bare = pb::Request {
         id: 2,
-        tokens: packed(&[9]).into(),
+        tokens: packed(&[9]),
         generated_from: 1,
         max_new_tokens: 1,
         ..Default::default()
@@ -168,7 +168,7 @@ fn info() -> pb::EngineInfo {
 fn asset() -> pb::AssetChunk {
     pb::AssetChunk {
         name: "tokenizer.json".to_owned(),
-        data: vec![0, 255, 10].into(),
+        data: vec![0, 255, 10],
     }
 }
 

@@ -2,6 +2,7 @@
 
 mod itl;
 mod long;
+mod router;
 mod throughput;
 mod ttft;
 
@@ -32,6 +33,9 @@ pub(crate) async fn run(args: &Args) -> Result<()> {
         let mut target = Target::open(args, &["--executor", "oracle"]).await?;
         measure(Choice::Long, &mut target, args).await?.print()?;
         target.close().await?;
+    }
+    if chosen(Choice::Router) {
+        router::measure(args.repeats).await?.print()?;
     }
     Ok(())
 }
