@@ -23,14 +23,14 @@ use tokio::task::JoinHandle;
 use tokio::time::{sleep, timeout};
 
 /// No test waits longer than this for anything.
-pub const PATIENCE: Duration = Duration::from_secs(20);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 const POLL: Duration = Duration::from_millis(5);
 
-pub struct Rig {
-    pub address: SocketAddr,
-    pub state: AppState,
-    pub readiness: watch::Receiver<Readiness>,
-    pub client: reqwest::Client,
+pub(crate) struct Rig {
+    pub(crate) address: SocketAddr,
+    pub(crate) state: AppState,
+    pub(crate) readiness: watch::Receiver<Readiness>,
+    pub(crate) client: reqwest::Client,
     socket: PathBuf,
     shutdown: Option<oneshot::Sender<()>>,
     server: JoinHandle<Result<(), ServeError>>,
@@ -38,7 +38,7 @@ pub struct Rig {
 }
 
 /// A server without a shard.
-pub async fn without_shard(tune: impl FnOnce(&mut RouterConfig)) -> Rig {
+pub(crate) async fn without_shard(tune: impl FnOnce(&mut RouterConfig)) -> Rig {
     let dir = tempfile::tempdir().expect("a temporary folder");
     let socket = dir.path().join("shard-0.sock");
     let mut config = config(format!("unix:{}", socket.display()));
@@ -64,7 +64,7 @@ pub async fn without_shard(tune: impl FnOnce(&mut RouterConfig)) -> Rig {
 }
 
 /// A server with a shard that answers as `script` says.
-pub async fn with_shard(
+pub(crate) async fn with_shard(
     tune: impl FnOnce(&mut RouterConfig),
     script: impl Fn(&pb::Request) -> Answer + Send + Sync + 'static,
 ) -> (Rig, MockShard) {
@@ -76,38 +76,38 @@ pub async fn with_shard(
 
 impl Rig {
     /// Starts a shard where the server looks for it.
-    pub fn start_shard(&self, options: Options) -> MockShard {
+    pub(crate) fn start_shard(&self, options: Options) -> MockShard {
         MockShard::on_socket(&self.socket, options).expect("the socket can be made")
     }
 
-    pub async fn ready(&mut self) {
+    pub(crate) async fn ready(&mut self) {
         self.turns(|now| *now == Readiness::Ready).await;
     }
 
-    pub async fn turns(&mut self, wanted: impl FnMut(&Readiness) -> bool) {
+    pub(crate) async fn turns(&mut self, wanted: impl FnMut(&Readiness) -> bool) {
         let turned = timeout(PATIENCE, self.readiness.wait_for(wanted)).await;
         turned
             .expect("the readiness turns")
             .expect("the server lives");
     }
 
-    pub fn shut_down(&mut self) {
+    pub(crate) fn shut_down(&mut self) {
         let _ = self.shutdown.take().expect("called once").send(());
     }
 
     /// Waits until the server has ended.
-    pub async fn ended(&mut self) {
+    pub(crate) async fn ended(&mut self) {
         let ended = timeout(PATIENCE, &mut self.server)
             .await
             .expect("the server ends");
         ended.expect("no panic").expect("no error");
     }
 
-    pub fn url(&self, path: &str) -> String {
+    pub(crate) fn url(&self, path: &str) -> String {
         format!("http://{}{path}", self.address)
     }
 
-    pub async fn get(&self, path: &str) -> Response {
+    pub(crate) async fn get(&self, path: &str) -> Response {
         self.client
             .get(self.url(path))
             .send()
@@ -115,7 +115,7 @@ impl Rig {
             .expect("an answer")
     }
 
-    pub async fn post(&self, path: &str, inputs: &str, max_new_tokens: u32) -> Response {
+    pub(crate) async fn post(&self, path: &str, inputs: &str, max_new_tokens: u32) -> Response {
         let body = body(inputs, max_new_tokens);
         self.client
             .post(self.url(path))
@@ -126,7 +126,7 @@ impl Rig {
     }
 
     /// Submits a request past HTTP.
-    pub fn submit(&self, prompt_tokens: usize, max_new_tokens: u32) -> Generation {
+    pub(crate) fn submit(&self, prompt_tokens: usize, max_new_tokens: u32) -> Generation {
         let model = self.state.model().expect("a model");
         model
             .submit(request(prompt_tokens, max_new_tokens))
@@ -134,7 +134,7 @@ impl Rig {
     }
 
     /// Waits until the server holds so many requests.
-    pub async fn holds(&self, requests: usize) {
+    pub(crate) async fn holds(&self, requests: usize) {
         until("the number of requests", || {
             self.state.model().expect("a model").requests() == requests
         })
@@ -143,7 +143,7 @@ impl Rig {
 }
 
 /// Waits until something is so.
-pub async fn until(what: &str, mut so: impl FnMut() -> bool) {
+pub(crate) async fn until(what: &str, mut so: impl FnMut() -> bool) {
     let poll = async {
         while !so() {
             sleep(POLL).await;
@@ -154,12 +154,12 @@ pub async fn until(what: &str, mut so: impl FnMut() -> bool) {
         .unwrap_or_else(|_| panic!("not so in time: {what}"));
 }
 
-pub fn body(inputs: &str, max_new_tokens: u32) -> Value {
+pub(crate) fn body(inputs: &str, max_new_tokens: u32) -> Value {
     json!({"inputs": inputs, "parameters": {"max_new_tokens": max_new_tokens, "details": true}})
 }
 
 /// The events of a stream until it ends.
-pub async fn events(response: Response) -> Vec<Value> {
+pub(crate) async fn events(response: Response) -> Vec<Value> {
     assert_eq!(response.status(), 200);
     let body = timeout(PATIENCE, response.text())
         .await
@@ -174,7 +174,7 @@ pub async fn events(response: Response) -> Vec<Value> {
 }
 
 /// Reads from a stream until `count` bytes came.
-pub async fn read_some(response: Response, count: usize) {
+pub(crate) async fn read_some(response: Response, count: usize) {
     let mut body = response.bytes_stream();
     let mut read = 0;
     while read < count {
@@ -188,7 +188,7 @@ pub async fn read_some(response: Response, count: usize) {
 }
 
 /// All events of a generation.
-pub async fn collect(mut generation: Generation) -> Vec<Event> {
+pub(crate) async fn collect(mut generation: Generation) -> Vec<Event> {
     let mut events = vec![];
     while let Some(event) = timeout(PATIENCE, generation.next()).await.expect("it ends") {
         events.push(event);
@@ -196,7 +196,7 @@ pub async fn collect(mut generation: Generation) -> Vec<Event> {
     events
 }
 
-pub fn request(prompt_tokens: usize, max_new_tokens: u32) -> ValidRequest {
+pub(crate) fn request(prompt_tokens: usize, max_new_tokens: u32) -> ValidRequest {
     ValidRequest {
         tokens: vec![97; prompt_tokens],
         max_new_tokens,
