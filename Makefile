@@ -114,7 +114,9 @@ $(CLIENT)/.installed: $(UV) requirements/text-generation-client.txt
 	$(UV) pip install --python $(CLIENT)/bin/python --require-hashes -r requirements/text-generation-client.txt
 	@touch $@
 
-# Editable: a change in Python needs no build.
+# Editable: a change in Python needs no build. Cargo first, which shows its progress; the install
+# finds the programs built.
 $(PROGRAMS): $(VENV)/.run $(RUST_SOURCES) pyproject.toml packaging/build_backend.py
-	$(UV) pip install --python $(BIN)/python --no-deps --no-build-isolation --verbose --editable .
+	$(CARGO) build --release --locked -p text-generation-launcher -p text-generation-router
+	$(UV) pip install --python $(BIN)/python --no-deps --no-build-isolation --editable .
 	@touch $@
