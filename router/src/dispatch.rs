@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio::time::Instant;
 
 use crate::config::RouterConfig;
@@ -76,8 +76,8 @@ enum Message {
         u64,
         #[expect(dead_code, reason = "held until the message is read")] Ticket,
     ),
-    /// A shard is connected.
-    Attach(Session),
+    /// A shard is connected; to be confirmed.
+    Attach(Session, oneshot::Sender<()>),
     /// The model is replaced by another one.
     Close,
 }
@@ -154,9 +154,13 @@ impl Dispatcher {
         ))
     }
 
-    /// Hands a connected shard to the dispatch task.
+    /// Hands a connected shard to the dispatch task; returns when it takes requests.
     pub(crate) async fn attach(&self, session: Session) {
-        self.tell(Message::Attach(session)).await;
+        let (attached, confirmed) = oneshot::channel();
+        self.tell(Message::Attach(session, attached)).await;
+        confirmed
+            .await
+            .expect("the dispatch task confirms what it is told");
     }
 
     /// Refuses what comes and fails what waits.

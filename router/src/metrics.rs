@@ -245,8 +245,8 @@ pub(crate) fn connection_accepted() {
     counter!(CONNECTIONS).increment(1);
 }
 
-/// The shard's state, `before` being the one it told before.
-pub(crate) fn load(load: &pb::Load, before: &pb::Load) {
+/// The shard's state.
+pub(crate) fn load(load: &pb::Load) {
     gauge!(BATCH_CURRENT_SIZE).set(f64::from(load.prefilling + load.decoding));
     gauge!(SHARD_CREDIT).set(f64::from(load.credit));
     gauge!(PAGES, "state" => "free").set(f64::from(load.pages_free));
@@ -254,13 +254,18 @@ pub(crate) fn load(load: &pb::Load, before: &pb::Load) {
     gauge!(PAGES, "state" => "referenced").set(f64::from(load.pages_referenced));
     gauge!(STEP_DURATION).set(Duration::from_micros(load.step_us).as_secs_f64());
     gauge!(STEP_EXECUTE_DURATION).set(Duration::from_micros(load.execute_us).as_secs_f64());
-    counter!(STEPS).increment(load.steps.saturating_sub(before.steps));
-    counter!(PREFILL_TOKENS).increment(load.prefill_tokens.saturating_sub(before.prefill_tokens));
-    counter!(CACHED_TOKENS).increment(load.cached_tokens.saturating_sub(before.cached_tokens));
-    counter!(GENERATED_TOKENS).increment(
-        load.generated_tokens
-            .saturating_sub(before.generated_tokens),
-    );
-    counter!(EVICTED_PAGES).increment(load.evicted_pages.saturating_sub(before.evicted_pages));
-    counter!(PREEMPTIONS).increment(load.preemptions.saturating_sub(before.preemptions));
+}
+
+/// What the shard did between two reports.
+pub(crate) fn work(before: &pb::Load, now: &pb::Load) {
+    for (name, total) in [
+        (STEPS, (|load| load.steps) as fn(&pb::Load) -> u64),
+        (PREFILL_TOKENS, |load| load.prefill_tokens),
+        (CACHED_TOKENS, |load| load.cached_tokens),
+        (GENERATED_TOKENS, |load| load.generated_tokens),
+        (EVICTED_PAGES, |load| load.evicted_pages),
+        (PREEMPTIONS, |load| load.preemptions),
+    ] {
+        counter!(name).increment(total(now).saturating_sub(total(before)));
+    }
 }

@@ -92,14 +92,15 @@ impl Actor {
                 if let Some(shard) = &mut self.shard
                     && shard.in_flight.stop(id, keep_tokens)
                 {
-                    shard.cancels.push_back(pb::Cancel {
-                        id,
-                        keep_tokens: Some(keep_tokens),
-                    });
+                    shard.cancels.push_back(cancel(id, Some(keep_tokens)));
                 }
             }
             Message::Cancel(id, _) => self.cancel(id),
-            Message::Attach(session) => self.attach(session),
+            Message::Attach(session, attached) => {
+                self.attach(session);
+                // Unheard only when the link has given up meanwhile.
+                let _ = attached.send(());
+            }
             Message::Close => {
                 for entry in self.queue.drain() {
                     // Closed only when the client is gone.
@@ -117,10 +118,7 @@ impl Actor {
         if let Some(shard) = &mut self.shard
             && shard.in_flight.cancel(id)
         {
-            shard.cancels.push_back(pb::Cancel {
-                id,
-                keep_tokens: None,
-            });
+            shard.cancels.push_back(cancel(id, None));
         }
     }
 
@@ -151,42 +149,41 @@ impl Actor {
 
     fn on_event(&mut self, event: Option<Result<pb::EngineEvent, Status>>) {
         match event {
-            Some(Ok(pb::EngineEvent { event: Some(event) })) => self.on_known_event(event),
-            Some(Ok(pb::EngineEvent { event: None })) => metrics::unknown_event(),
+            Some(Ok(pb::EngineEvent { event })) => match event {
+                Some(pb::engine_event::Event::Step(step)) => self.on_step(step),
+                Some(pb::engine_event::Event::Load(load)) => self.on_load(load),
+                None => metrics::unknown_event(),
+            },
             Some(Err(status)) => self.lose_shard(status.message()),
             None => self.lose_shard("it ended the stream"),
         }
     }
 
-    fn on_known_event(&mut self, event: pb::engine_event::Event) {
+    fn on_step(&mut self, step: pb::Step) {
         let Some(shard) = &mut self.shard else { return };
-        match event {
-            pb::engine_event::Event::Step(step) => {
-                for token in step.tokens {
-                    let write_stall = self.admission.limits.write_stall;
-                    if let Some(id) = shard.in_flight.token(token, write_stall) {
-                        shard.cancels.push_back(pb::Cancel {
-                            id,
-                            keep_tokens: None,
-                        });
-                    }
-                }
-                for finished in step.finished {
-                    shard.in_flight.finished(finished);
-                }
-            }
-            pb::engine_event::Event::Load(load) => {
-                let now = Instant::now();
-                if let Some((then, before)) = &shard.load {
-                    metrics::load(&load, before);
-                    if now - *then < BUSY_REPORTS {
-                        let done = prompt_tokens(&load).saturating_sub(prompt_tokens(before));
-                        self.admission.rate.measured(done, now - *then);
-                    }
-                }
-                shard.load = Some((now, load));
+        let write_stall = self.admission.limits.write_stall;
+        for token in step.tokens {
+            if let Some(id) = shard.in_flight.token(token, write_stall) {
+                shard.cancels.push_back(cancel(id, None));
             }
         }
+        for finished in step.finished {
+            shard.in_flight.finished(finished);
+        }
+    }
+
+    fn on_load(&mut self, load: pb::Load) {
+        let Some(shard) = &mut self.shard else { return };
+        metrics::load(&load);
+        let now = Instant::now();
+        if let Some((then, before)) = &shard.load {
+            metrics::work(before, &load);
+            if now - *then < BUSY_REPORTS {
+                let done = prompt_tokens(&load).saturating_sub(prompt_tokens(before));
+                self.admission.rate.measured(done, now - *then);
+            }
+        }
+        shard.load = Some((now, load));
     }
 
     /// Where the next command goes, if there is one.
@@ -264,6 +261,10 @@ impl Shard {
         }
         requests
     }
+}
+
+fn cancel(id: u64, keep_tokens: Option<u32>) -> pb::Cancel {
+    pb::Cancel { id, keep_tokens }
 }
 
 /// Prompt tokens worked off, by computing them or by finding them in the cache.

@@ -39,6 +39,10 @@ impl Link {
         Self { state, endpoint }
     }
 
+    fn address(&self) -> &str {
+        &self.state.config().router.shard_address
+    }
+
     /// Connects for ever.
     pub(crate) async fn run(self) {
         let mut pause = FIRST_PAUSE;
@@ -52,7 +56,7 @@ impl Link {
             let fault = fault.to_string();
             self.not_ready(&fault);
             if fault != reported {
-                tracing::info!("no shard at {}: {fault}", self.endpoint.uri());
+                tracing::info!("no shard at {}: {fault}", self.address());
                 reported = fault;
             }
             sleep(pause).await;
@@ -64,7 +68,7 @@ impl Link {
     async fn connect_once(&self) -> (bool, ShardFault) {
         match self.open().await {
             Ok((client, end)) => {
-                tracing::info!("shard connected at {}", self.endpoint.uri());
+                tracing::info!("shard connected at {}", self.address());
                 let _guard = end.clone().drop_guard();
                 (true, self.watch(&client, &end).await)
             }

@@ -11,11 +11,7 @@ pub(crate) fn request(entry: &Entry, life: Duration) -> pb::Request {
     let request = &entry.request;
     pb::Request {
         id: entry.id,
-        tokens: request
-            .tokens
-            .iter()
-            .flat_map(|token| token.to_le_bytes())
-            .collect(),
+        tokens: packed(&request.tokens),
         generated_from: u32::try_from(request.tokens.len()).expect("validation bounds the prompt"),
         max_new_tokens: request.max_new_tokens,
         sampling: Some(sampling(&request.sampling)),
@@ -25,6 +21,15 @@ pub(crate) fn request(entry: &Entry, life: Duration) -> pb::Request {
         // 0 would mean never.
         timeout_ms: u64::try_from(life.as_millis()).unwrap_or(u64::MAX).max(1),
     }
+}
+
+/// Token ids as u32 little endian.
+fn packed(tokens: &[u32]) -> Vec<u8> {
+    let mut bytes = Vec::with_capacity(size_of_val(tokens));
+    for token in tokens {
+        bytes.extend_from_slice(&token.to_le_bytes());
+    }
+    bytes
 }
 
 fn sampling(sampling: &Sampling) -> pb::Sampling {
