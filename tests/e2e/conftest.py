@@ -33,8 +33,8 @@ def start(tmp_path: Path) -> Iterator[Start]:
     """Starts servers of the test's own; gives each as it starts, not yet ready."""
     servers: list[RunningServer] = []
 
-    def start_server(*arguments: str) -> RunningServer:
-        server = RunningServer(tmp_path / f"log-{len(servers)}", *arguments)
+    def start_server(*arguments: str, port: int | None = None) -> RunningServer:
+        server = RunningServer(tmp_path / f"log-{len(servers)}", *arguments, port=port)
         servers.append(server)
         return server
 

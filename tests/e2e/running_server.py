@@ -56,9 +56,10 @@ def wait_until(condition: Callable[[], bool], what: str, seconds: float = 10.0) 
 class RunningServer:
     """A launcher with its shards; ends with the `with` block."""
 
-    def __init__(self, log: Path, *arguments: str) -> None:
-        """Start the launcher with these flags on a free port; its output goes to `log`."""
-        self.port = free_port()
+    def __init__(self, log: Path, *arguments: str, port: int | None = None) -> None:
+        """Start the launcher with these flags, on a free port by default; its output goes to
+        `log`."""
+        self.port = free_port() if port is None else port
         self.url = f"http://127.0.0.1:{self.port}"
         self.log = log
         with log.open("wb") as output:

@@ -55,10 +55,10 @@ def test_every_turn_finds_the_whole_history(
             messages.append({"role": "assistant", "content": text})
 
 
-def test_a_turn_on_a_7000_token_history_computes_only_what_is_new(smollm: RunningServer) -> None:
-    history = prose(7000, 7000)
+def test_a_turn_on_a_long_history_computes_only_what_is_new(smollm: RunningServer) -> None:
+    history = prose(7000, 2000)
     first = smollm.generate(history, 8, ignore_eos=True)
-    assert first.prompt_tokens >= 7000
+    assert first.prompt_tokens >= 2000
     turn = history + first.text + " " + prose(7001, 32)
     second = smollm.generate(turn, 8, ignore_eos=True)
     reusable = smollm.tokenize(history) + first.ids[:-1]

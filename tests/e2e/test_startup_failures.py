@@ -68,10 +68,10 @@ def test_a_port_in_use_is_named_at_once(start: Start) -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
-        port = str(taken.getsockname()[1])
-        server = start("--port", port, "--executor", "oracle")
+        port = taken.getsockname()[1]
+        server = start("--executor", "oracle", port=port)
         assert server.wait_exit() == EXIT_PORT, server.output()
-        assert port in server.output()
+        assert str(port) in server.output()
 
 
 def test_all_bad_flags_are_named_at_once(start: Start) -> None:
