@@ -1,5 +1,6 @@
 //! The wire contract from the router's side: see README.md beside this file.
 
+use std::fmt::Debug;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -197,7 +198,7 @@ fn the_router_writes_what_its_files_hold() {
 
 #[test]
 fn the_router_reads_what_the_shard_wrote() {
-    fn check<M: Message + Default + PartialEq>(name: &str, message: M) {
+    fn check<M: Message + Default + PartialEq + Debug>(name: &str, message: M) {
         let file = fs::read(file("python", name)).expect(name);
         let read = M::decode(file.as_slice()).expect(name);
         assert_eq!(read, message, "{name}");
