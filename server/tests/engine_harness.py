@@ -1,7 +1,8 @@
 """Builds engines on the oracle and knows, without running anything, what they must answer."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 from text_generation_server._native import PageCache, PagePool, SamplingParams
@@ -128,26 +129,21 @@ def tokens_of(*ids: int) -> Uint32Array:
 
 
 def make_request(
-    request_id: int,
-    tokens: Uint32Array,
-    max_new_tokens: int = 8,
-    *,
-    params: SamplingParams | None = None,
-    stop: frozenset[int] = frozenset(),
-    domains: DomainSpans | None = None,
-    deadline: float | None = None,
+    request_id: int, tokens: Uint32Array, max_new_tokens: int = 8, **others: Any
 ) -> Request:
-    return Request(
+    """A public greedy request; `others` replace fields of `Request`."""
+    plain = Request(
         id=request_id,
         tokens=tokens,
         prompt_length=len(tokens),
         max_new_tokens=max_new_tokens,
-        params=params or SamplingParams(),
-        stop_token_ids=stop,
-        domains=domains or DomainSpans.public(len(tokens)),
+        params=SamplingParams(),
+        stop_token_ids=frozenset(),
+        domains=DomainSpans.public(len(tokens)),
         arrival=0.0,
-        deadline=deadline,
+        deadline=None,
     )
+    return replace(plain, **others)
 
 
 def expected_greedy(request: Request) -> list[int]:

@@ -60,7 +60,7 @@ def test_stop_token_ends_and_is_reported() -> None:
     free = make_request(1, prompt(20), 6)
     third = expected_greedy(free)[2]
     bench = Bench()
-    answer = bench.admit(make_request(1, prompt(20), 6, stop=frozenset({third})))
+    answer = bench.admit(make_request(1, prompt(20), 6, stop_token_ids=frozenset({third})))
     bench.run()
     assert answer.ids == expected_greedy(free)[: answer.ids.index(third) + 1]
     assert answer.ids[-1] == third

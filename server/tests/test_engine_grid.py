@@ -81,7 +81,7 @@ class Case:
             len(self._requests),
             tokens,
             self._random.randint(1, MAX_ANSWER),
-            stop=stop,
+            stop_token_ids=stop,
             domains=self._domains(len(tokens)),
         )
         self._requests[request.id] = request

@@ -58,5 +58,7 @@ def _serve(config_path: Path, rank: int) -> int:
 
 def _exit_with_stdin() -> None:
     """End the process at once, whatever the other threads do."""
-    sys.stdin.buffer.read()
+    # Not through sys.stdin: the interpreter cannot end while a thread holds its lock.
+    while os.read(0, 4096):
+        pass
     os._exit(EXIT_ORPHANED)

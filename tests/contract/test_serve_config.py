@@ -5,7 +5,6 @@ import json
 from pathlib import Path
 
 import pytest
-
 from text_generation_server.config import ServeConfig
 from text_generation_server.errors import ConfigError
 

@@ -111,7 +111,10 @@ def _readable(path: Path) -> Iterator[None]:
 
 
 def _progress(total: int, part: str = "") -> "tqdm[NoReturn]":
-    return tqdm(total=total, desc=f"loading weights{part}", unit="tensor", leave=False)
+    # None: no bar where nobody watches a terminal.
+    return tqdm(
+        total=total, desc=f"loading weights{part}", unit="tensor", leave=False, disable=None
+    )
 
 
 def _safetensors_files(folder: Path) -> list[Path]:
