@@ -47,10 +47,11 @@ lint-rust:
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --workspace --all-targets --all-features --locked -- -D warnings
 
-lint-py: $(VENV)/.dev
+lint-py: $(VENV)/.dev $(PROGRAMS)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	cd server && python -m mypy.stubtest text_generation_server._native --allowlist native/stubtest-allowlist.txt
 
 lint-proto: $(VENV)/.dev
 	@rm -rf target/proto && mkdir -p target/proto
@@ -76,6 +77,7 @@ golden: ## write the golden files of the contract tests anew
 	$(CARGO) test -p text-generation-launcher --lib write_the_golden -- --ignored
 
 golden-tokens: $(VENV)/.dev ## write the tokenizer's golden ids anew (compiles llama.cpp)
+	$(UV) pip install --python $(BIN)/python llama-cpp-python==0.3.36
 	$(BIN)/python server/tests/golden/make_golden_tokens.py
 
 lock: $(UV) ## bring the locked Python requirements up to date
