@@ -23,7 +23,7 @@ PY_TESTS := server/tests tests/contract
 	bench golden golden-tokens docs lock deny clean
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "%-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "%-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 build: $(PROGRAMS) ## build the three programs into .venv/bin
 
