@@ -101,7 +101,6 @@ def _embedded_file() -> Path:
 
 def _download(model_id: str, revision: str | None, hub_cache: Path | None) -> ModelSource:
     # Imported here: a local model needs neither the library nor the time to load it.
-    import httpx
     from huggingface_hub import errors, snapshot_download
 
     try:
@@ -119,11 +118,11 @@ def _download(model_id: str, revision: str | None, hub_cache: Path | None) -> Mo
             f"there is neither a local folder {model_id!r} nor a readable model of that name "
             "on the hub: check the name, and log in if the model is private"
         ) from error
-    except (errors.LocalEntryNotFoundError, errors.OfflineModeIsEnabled, httpx.TransportError) as e:
+    except (errors.LocalEntryNotFoundError, errors.OfflineModeIsEnabled) as error:
         raise ModelError(
             f"there is no local folder {model_id!r}, it is not in the hub's cache, and the hub "
             "cannot be reached: go online, or download the model and name its folder"
-        ) from e
+        ) from error
     except (errors.HfHubHTTPError, errors.HFValidationError, OSError) as error:
         raise ModelError(f"downloading {model_id} from the hub failed: {error}") from error
     return ModelSource(model_id, Path(folder).name, Path(folder))
