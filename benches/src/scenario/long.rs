@@ -8,7 +8,8 @@
 //! - step: its metric of inference, from there to the first token;
 //! - shard trip: its metric of the first token, from submission to the token's arrival: dispatch,
 //!   match, step and the way back;
-//! - encode: what read, tokenize and shard trip leave of the time to the answer.
+//! - encode: what read, tokenize and shard trip leave of the time to the answer; as tokenize is
+//!   given in whole milliseconds, this is right to a millisecond.
 
 use std::time::Duration;
 

@@ -39,7 +39,10 @@ const PROMPT: &str =
 /// # Errors
 /// When either server fails a request.
 pub(super) async fn measure(repeats: u32) -> Result<Report> {
-    let shard = MockShard::on_tcp(Options::new(|_| Answer::tokens(vec![u32::from(b'a')]))).await?;
+    // As in production: a shard of the same machine is reached over a Unix socket.
+    let folder = tempfile::tempdir()?;
+    let options = Options::new(|_| Answer::tokens(vec![u32::from(b'a')]));
+    let shard = MockShard::on_socket(&folder.path().join("shard.sock"), options)?;
     let router = Client::new(&serve_router(shard.address()).await?);
     let body: Bytes = serde_json::to_vec(&json!({
         "inputs": PROMPT, "parameters": {"max_new_tokens": 1, "details": true},
