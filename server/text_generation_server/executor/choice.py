@@ -1,5 +1,7 @@
 """Chooses and loads the executor that the configuration asks for."""
 
+import hashlib
+
 from tokenizers import Tokenizer
 
 from text_generation_server.config import ServeConfig
@@ -35,4 +37,9 @@ def _load_oracle(config: ServeConfig, assets: Assets) -> OracleExecutor:
         words = round_trip_words(tokenizer)
     except ValueError as error:
         raise ConfigError(str(error)) from error
-    return OracleExecutor(words, tokenizer.get_vocab_size(), page_tokens=config.engine.page_tokens)
+    return OracleExecutor(
+        words,
+        tokenizer.get_vocab_size(),
+        page_tokens=config.engine.page_tokens,
+        fingerprint=hashlib.sha256(assets.tokenizer_json).hexdigest(),
+    )

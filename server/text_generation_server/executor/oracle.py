@@ -90,15 +90,16 @@ class OracleExecutor:
         *,
         page_tokens: int | None = None,
         epoch: int = 1,
-        fingerprint: str = "oracle",
+        fingerprint: str = "",
     ) -> None:
-        """words: ids to draw from; epoch: what cells of this executor carry."""
+        """words: ids to draw from; epoch: what cells of this executor carry; fingerprint: of the
+        tokenizer that the words belong to."""
         page_tokens = page_tokens or DEFAULT_PAGE_TOKENS
         self.facts = ExecutorFacts(
             name="oracle",
             device="cpu",
             dtype="int",
-            fingerprint=f"{fingerprint}-{epoch}",
+            fingerprint=f"oracle-{fingerprint}-{epoch}",
             vocab_size=vocab_size,
             context_length=CONTEXT_LENGTH,
             page_tokens=page_tokens,
