@@ -253,6 +253,8 @@ impl Running {
 
 async fn sleep_until_some(due: Option<Instant>) {
     match due {
+        // A sleep takes a millisecond even when it is over before it begins.
+        Some(due) if due <= Instant::now() => {}
         Some(due) => sleep_until(due).await,
         None => pending().await,
     }
