@@ -299,7 +299,7 @@ impl From<TokenizeError> for ApiError {
     fn from(error: TokenizeError) -> Self {
         match error {
             TokenizeError::BadFile(_) => Self::Internal(error.to_string()),
-            TokenizeError::Refused(_) | TokenizeError::TooSlow => Self::Invalid {
+            TokenizeError::Refused(_) | TokenizeError::TooSlow(_) => Self::Invalid {
                 param: None,
                 message: error.to_string(),
             },

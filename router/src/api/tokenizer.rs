@@ -1,7 +1,7 @@
 //! Text to token ids and back, by the model's own `tokenizer.json`.
 //!
 //! Encoding is CPU work that grows with the prompt, so it runs on blocking threads, at most
-//! `workers` at a time. A text that takes longer than [`ENCODE_LIMIT`] is refused; the thread that
+//! `workers` at a time. A text that takes longer than [`encode_limit`] is refused; the thread that
 //! works on it keeps its slot until it is done, so that such texts cannot pile up.
 
 use std::collections::HashSet;
@@ -11,8 +11,10 @@ use std::time::Duration;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-/// Longest time one text may take to encode.
-pub const ENCODE_LIMIT: Duration = Duration::from_secs(2);
+/// Longest time that a stretch of [`STRETCH_BYTES`] of a text may take to encode: natural text takes
+/// a tenth of it.
+const STRETCH_LIMIT: Duration = Duration::from_secs(2);
+const STRETCH_BYTES: usize = 256 * 1024;
 
 /// Longest time a text may wait for a free worker.
 pub const WORKER_LIMIT: Duration = Duration::from_secs(10);
@@ -51,9 +53,9 @@ pub enum TokenizeError {
     /// The tokenizer refused the text.
     #[error("the text cannot be tokenized: {0}")]
     Refused(String),
-    /// The text took longer than [`ENCODE_LIMIT`].
-    #[error("tokenizing the text took longer than {} s; send a shorter or more natural text", ENCODE_LIMIT.as_secs())]
-    TooSlow,
+    /// The text took longer than its [`encode_limit`].
+    #[error("tokenizing the text took longer than {} s; send a shorter or more natural text", .0.as_secs())]
+    TooSlow(Duration),
     /// All workers were busy for [`WORKER_LIMIT`].
     #[error("no tokenizer worker was free for {} s; try again", WORKER_LIMIT.as_secs())]
     Busy,
@@ -91,7 +93,7 @@ impl Tokenizer {
         text: String,
         specials: Specials,
     ) -> Result<Vec<u32>, TokenizeError> {
-        self.on_worker(move |tokenizer| {
+        self.on_worker(text.len(), move |tokenizer| {
             let encoding = tokenizer.encode_fast(text, specials == Specials::Add)?;
             Ok(encoding.get_ids().to_vec())
         })
@@ -107,7 +109,7 @@ impl Tokenizer {
         text: String,
         specials: Specials,
     ) -> Result<Vec<TokenSpan>, TokenizeError> {
-        self.on_worker(move |tokenizer| {
+        self.on_worker(text.len(), move |tokenizer| {
             let encoding = tokenizer.encode(text, specials == Specials::Add)?;
             let tokens = encoding.get_ids().iter().zip(encoding.get_offsets());
             Ok(tokens
@@ -141,6 +143,7 @@ impl Tokenizer {
 
     async fn on_worker<T: Send + 'static>(
         &self,
+        bytes: usize,
         work: impl FnOnce(&tokenizers::Tokenizer) -> tokenizers::Result<T> + Send + 'static,
     ) -> Result<T, TokenizeError> {
         let permit = self.free_worker().await?;
@@ -149,8 +152,9 @@ impl Tokenizer {
             let _permit = permit;
             work(&inner).map_err(|error| TokenizeError::Refused(error.to_string()))
         });
-        match tokio::time::timeout(ENCODE_LIMIT, task).await {
-            Err(_) => Err(TokenizeError::TooSlow),
+        let limit = encode_limit(bytes);
+        match tokio::time::timeout(limit, task).await {
+            Err(_) => Err(TokenizeError::TooSlow(limit)),
             Ok(Err(panic)) => Err(TokenizeError::Refused(panic.to_string())),
             Ok(Ok(result)) => result,
         }
@@ -163,6 +167,12 @@ impl Tokenizer {
             Ok(permit) => Ok(permit.expect("the semaphore is never closed")),
         }
     }
+}
+
+/// Longest time that a text of so many bytes may take to encode.
+fn encode_limit(bytes: usize) -> Duration {
+    let stretches = u32::try_from(bytes / STRETCH_BYTES).unwrap_or(u32::MAX);
+    STRETCH_LIMIT.saturating_mul(stretches.saturating_add(1))
 }
 
 impl std::fmt::Debug for Tokenizer {

@@ -94,3 +94,12 @@ async fn a_text_is_refused_when_no_worker_gets_free() {
     let refused = tokenizer.encode("a".into(), Specials::Omit).await;
     assert!(matches!(refused, Err(TokenizeError::Busy)), "{refused:?}");
 }
+
+#[test]
+fn a_long_text_may_take_longer() {
+    let seconds = |bytes| encode_limit(bytes).as_secs();
+    assert_eq!(seconds(0), 2);
+    assert_eq!(seconds(STRETCH_BYTES - 1), 2);
+    assert_eq!(seconds(STRETCH_BYTES), 4);
+    assert_eq!(seconds(16 * STRETCH_BYTES), 34);
+}

@@ -17,7 +17,7 @@ pub struct ChatRequest {
     pub max_tokens: Option<u32>,
     /// Most tokens to generate. Default: what the context has room for.
     pub max_completion_tokens: Option<u32>,
-    /// 0 or more; 0 takes the most likely token. Default 1.
+    /// From 0 to 2; 0 takes the most likely token. Default 1.
     pub temperature: Option<f32>,
     /// Above 0, at most 1; keeps the likeliest tokens of this mass. Default 1.
     pub top_p: Option<f32>,

@@ -101,10 +101,10 @@ pub fn completion(
 impl OpenAiSampling {
     fn check(&self) -> Result<Sampling, ApiError> {
         let temperature = self.temperature.unwrap_or(1.0);
-        if !(temperature >= 0.0 && temperature.is_finite()) {
+        if !(0.0..=2.0).contains(&temperature) {
             return Err(invalid(
                 "temperature",
-                format!("temperature must be 0 or more, got {temperature}"),
+                format!("temperature must be from 0 to 2, got {temperature}"),
             ));
         }
         Ok(Sampling {

@@ -348,7 +348,11 @@ fn chat_refuses_what_it_cannot_do() {
         ),
         (
             json!({"temperature": -0.5}),
-            "temperature must be 0 or more, got -0.5",
+            "temperature must be from 0 to 2, got -0.5",
+        ),
+        (
+            json!({"temperature": 2.1}),
+            "temperature must be from 0 to 2, got 2.1",
         ),
         (
             json!({"presence_penalty": 3}),
