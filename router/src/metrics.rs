@@ -44,6 +44,7 @@ const DISCONNECTS: &str = "tgi_disconnects";
 const SHARD_CONNECTS: &str = "tgi_shard_connects";
 const UNKNOWN_EVENTS: &str = "tgi_shard_unknown_events";
 const CONNECTIONS: &str = "tgi_connections";
+const TASKS: &str = "tgi_tasks";
 
 const COUNTERS: [(&str, &str); 14] = [
     (REQUEST_COUNT, "requests received"),
@@ -68,7 +69,7 @@ const COUNTERS: [(&str, &str); 14] = [
     (CONNECTIONS, "connections accepted"),
 ];
 
-const GAUGES: [(&str, &str); 8] = [
+const GAUGES: [(&str, &str); 9] = [
     (QUEUE_SIZE, "requests in the router's queue"),
     (QUEUE_TOKENS, "prompt tokens in the router's queue"),
     (
@@ -86,6 +87,7 @@ const GAUGES: [(&str, &str); 8] = [
         STEP_EXECUTE_DURATION,
         "the executor's part of the latest engine step, in seconds",
     ),
+    (TASKS, "tasks of the router that are alive"),
 ];
 
 /// Upper bounds of the buckets of durations, in seconds.
@@ -140,6 +142,15 @@ pub fn recorder() -> &'static PrometheusHandle {
         describe();
         handle
     })
+}
+
+/// All metrics as Prometheus text. Call it on the runtime whose tasks are counted.
+pub(crate) fn render() -> String {
+    let tasks = tokio::runtime::Handle::current()
+        .metrics()
+        .num_alive_tasks();
+    gauge!(TASKS).set(tasks as f64);
+    recorder().render()
 }
 
 fn builder() -> PrometheusBuilder {

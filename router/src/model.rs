@@ -149,7 +149,7 @@ impl AppState {
     /// All metrics as Prometheus text.
     #[must_use]
     pub fn render_metrics(&self) -> String {
-        metrics::recorder().render()
+        metrics::render()
     }
 
     pub(crate) fn readiness(&self) -> watch::Receiver<Readiness> {

@@ -17,12 +17,14 @@ from text_generation_server.engine.request import (
 )
 from text_generation_server.engine.scheduler import SchedulerLimits
 from text_generation_server.executor.oracle import OracleExecutor, candidates, digest_of
-from text_generation_server.executor.step import Executor, Uint32Array
+from text_generation_server.executor.step import Executor, StepPlan, Ticket, Uint32Array
 
 VOCAB_SIZE = 64
 WORDS = np.arange(8, VOCAB_SIZE, dtype=np.int32)
 EPOCH = 7
 UNLIMITED = 1 << 20
+POISON = 63
+"""The token id on which `Fragile` fails."""
 
 
 @dataclass(frozen=True)
@@ -156,3 +158,26 @@ def expected_greedy(request: Request) -> list[int]:
         if int(ids[0]) in request.stop_token_ids:
             break
     return tokens[len(request.tokens) :].tolist()
+
+
+def prompt(length: int, seed: int = 0) -> Uint32Array:
+    return np.random.default_rng(seed).integers(8, POISON, length).astype(np.uint32)
+
+
+class Fragile:
+    """An executor that fails on one token id."""
+
+    def __init__(self, executor: Executor) -> None:
+        self._executor = executor
+        self.facts = executor.facts
+
+    def bind(self, pool: PagePool, num_slots: int) -> None:
+        self._executor.bind(pool, num_slots)
+
+    def submit(self, plan: StepPlan) -> Ticket:
+        if POISON in plan.tokens:
+            raise RuntimeError("poisoned")
+        return self._executor.submit(plan)
+
+    def close(self) -> None:
+        self._executor.close()

@@ -3,46 +3,21 @@
 import numpy as np
 import pytest
 from engine_harness import (
+    POISON,
     VOCAB_SIZE,
     Bench,
+    Fragile,
     Shape,
     expected_greedy,
     make_request,
+    prompt,
     tokens_of,
 )
-from text_generation_server._native import PagePool, SamplingParams
+from text_generation_server._native import SamplingParams
 from text_generation_server.engine.domains import DomainSpans
 from text_generation_server.engine.engine import MAX_FAILED_STEPS
 from text_generation_server.engine.request import ErrorCode, FinishReason, Request
 from text_generation_server.errors import EngineFailedError
-from text_generation_server.executor.step import Executor, StepPlan, Ticket, Uint32Array
-
-POISON = 63
-
-
-def prompt(length: int, seed: int = 0) -> Uint32Array:
-    return np.random.default_rng(seed).integers(8, POISON, length).astype(np.uint32)
-
-
-class Fragile:
-    """An executor that fails on one token id and counts its steps."""
-
-    def __init__(self, executor: Executor) -> None:
-        self._executor = executor
-        self.facts = executor.facts
-        self.plans: list[StepPlan] = []
-
-    def bind(self, pool: PagePool, num_slots: int) -> None:
-        self._executor.bind(pool, num_slots)
-
-    def submit(self, plan: StepPlan) -> Ticket:
-        self.plans.append(plan)
-        if POISON in plan.tokens:
-            raise RuntimeError("poisoned")
-        return self._executor.submit(plan)
-
-    def close(self) -> None:
-        self._executor.close()
 
 
 def test_answers_a_request() -> None:

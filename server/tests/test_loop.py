@@ -4,8 +4,7 @@ import queue
 from collections.abc import Iterator
 
 import pytest
-from engine_harness import Bench, expected_greedy, make_request, tokens_of
-from test_engine import POISON, Fragile, prompt
+from engine_harness import POISON, Bench, Fragile, expected_greedy, make_request, prompt, tokens_of
 from text_generation_server.engine.loop import (
     Admit,
     Attach,

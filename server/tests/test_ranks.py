@@ -6,8 +6,16 @@ import socket
 
 import numpy as np
 import pytest
-from engine_harness import EPOCH, VOCAB_SIZE, WORDS, Bench, Shape, expected_greedy, make_request
-from test_engine import prompt
+from engine_harness import (
+    EPOCH,
+    VOCAB_SIZE,
+    WORDS,
+    Bench,
+    Shape,
+    expected_greedy,
+    make_request,
+    prompt,
+)
 from text_generation_server._native import PagePool, SamplingParams
 from text_generation_server.executor.oracle import OracleExecutor
 from text_generation_server.executor.ranks import (

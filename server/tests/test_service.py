@@ -8,9 +8,8 @@ from pathlib import Path
 import grpc
 import numpy as np
 import pytest
-from engine_harness import Bench, expected_greedy, make_request
+from engine_harness import Bench, expected_greedy, make_request, prompt
 from grpc_health.v1 import health_pb2, health_pb2_grpc
-from test_engine import prompt
 from text_generation_server.engine.loop import EngineLoop
 from text_generation_server.pb import engine_pb2 as pb
 from text_generation_server.pb import engine_pb2_grpc

@@ -60,6 +60,7 @@ def holdings(server: RunningServer) -> dict[str, float]:
     return {
         "queued": metrics["tgi_queue_size"],
         "in flight": metrics["tgi_requests_in_flight"],
+        "tasks": metrics["tgi_tasks"],
         "referenced pages": pages["referenced"],
         "all pages": sum(pages.values()),
         "descriptors of the router": server.processes()[0].num_fds(),
