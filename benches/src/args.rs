@@ -23,12 +23,18 @@ pub(crate) struct Args {
     /// Measurements of each point.
     #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..))]
     pub(crate) repeats: u32,
+    /// Threads of `memory`.
+    #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u16).range(1..))]
+    pub(crate) threads: u16,
+    /// More flags of the started server, after `--`.
+    #[arg(last = true, value_name = "FLAGS")]
+    pub(crate) flags: Vec<String>,
 }
 
 /// A scenario by name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Choice {
-    /// All of them, one after the other.
+    /// The next five, one after the other.
     All,
     /// Time to first token of cold prompts and of follow-up turns.
     Ttft,
@@ -40,4 +46,8 @@ pub(crate) enum Choice {
     Long,
     /// Requests a second of the router with a mock shard, beside a bare HTTP server.
     Router,
+    /// Gigabytes a second that threads read from memory.
+    Memory,
+    /// Runs that standard input asks for: how `make bench-peers` measures this server.
+    Drive,
 }

@@ -161,7 +161,9 @@ pub(crate) struct Arrival {
 pub(crate) struct End {
     /// The answer's text.
     pub(crate) text: String,
-    /// Prompt tokens that came from the cache.
+    /// Tokens of the prompt.
+    pub(crate) prompt_tokens: u64,
+    /// Those of them that came from the cache.
     pub(crate) cached_tokens: u64,
 }
 
@@ -217,9 +219,11 @@ impl TokenStream {
 fn arrival(at: Instant, data: &str) -> Result<Arrival> {
     let event: Value = serde_json::from_str(data)?;
     ensure!(event.get("token").is_some(), "the stream failed: {data}");
+    let details = |field: &str| event["details"][field].as_u64().unwrap_or(0);
     let end = event["generated_text"].as_str().map(|text| End {
         text: text.to_owned(),
-        cached_tokens: event["details"]["cached_tokens"].as_u64().unwrap_or(0),
+        prompt_tokens: details("input_length"),
+        cached_tokens: details("cached_tokens"),
     });
     Ok(Arrival { at, end })
 }

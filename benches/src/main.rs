@@ -5,6 +5,7 @@
 
 mod args;
 mod client;
+mod drive;
 mod launch;
 mod metrics;
 mod prompt;

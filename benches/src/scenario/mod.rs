@@ -2,6 +2,7 @@
 
 mod itl;
 mod long;
+mod memory;
 mod router;
 mod throughput;
 mod ttft;
@@ -11,6 +12,7 @@ use serde_json::{Value, json};
 
 use crate::args::{Args, Choice};
 use crate::client::Client;
+use crate::drive;
 use crate::launch::Server;
 use crate::prompt::Prompts;
 use crate::report::Report;
@@ -36,6 +38,13 @@ pub(crate) async fn run(args: &Args) -> Result<()> {
     }
     if chosen(Choice::Router) {
         router::measure(args.repeats).await?.print()?;
+    }
+    if args.scenario == Choice::Memory {
+        let points = memory::measure(args.threads.into(), args.repeats);
+        Report::new("memory", json!({"repeats": args.repeats}), points).print()?;
+    }
+    if args.scenario == Choice::Drive {
+        drive::run(&args.launcher).await?;
     }
     Ok(())
 }
@@ -71,7 +80,8 @@ impl Target {
         let url = if let Some(url) = &args.url {
             url.clone()
         } else {
-            let arguments = [&["--model-id", &args.model_id], arguments].concat();
+            let mut arguments = [&["--model-id", &args.model_id], arguments].concat();
+            arguments.extend(args.flags.iter().map(String::as_str));
             let started = Server::start(&args.launcher, &arguments).await?;
             server.insert(started).url.clone()
         };
