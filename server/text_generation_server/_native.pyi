@@ -6,6 +6,7 @@ type or alignment raises ValueError. Every class belongs to one thread at a time
 threads at once raise RuntimeError. Out-of-range ids raise IndexError or ValueError, never crash.
 """
 
+from collections.abc import Sequence
 from typing import Self, final
 
 from typing_extensions import Buffer
@@ -148,6 +149,7 @@ class SamplingParams:
         presence_penalty: float = 0.0,
         seed: int = 0,
         top_n: int = 0,
+        logit_bias: Sequence[tuple[int, float]] | None = None,
     ) -> Self:
         """Raises ValueError naming field, value and range for values out of range or not finite."""
     @property
@@ -168,6 +170,9 @@ class SamplingParams:
     def seed(self) -> int: ...
     @property
     def top_n(self) -> int: ...
+    @property
+    def logit_bias(self) -> list[tuple[int, float]]:
+        """Token ids and what is added to their logits."""
 
 @final
 class Samples:
@@ -199,11 +204,20 @@ class Sampler:
     def __new__(cls, vocab_size: int, num_slots: int) -> Self: ...
     def open(self, slot: int, params: SamplingParams, prompt: Buffer, generated: Buffer) -> None:
         """Start a slot anew. prompt, generated: u32 tokens the penalties count (ids >= vocab_size
-        are a ValueError)."""
+        are a ValueError, in logit_bias too)."""
 
     def close(self, slot: int) -> None: ...
-    def sample(self, logits: Buffer, slots: Buffer, positions: Buffer) -> Samples:
+    def sample(
+        self,
+        logits: Buffer,
+        slots: Buffer,
+        positions: Buffer,
+        mask_rows: Buffer | None = None,
+        masks: Buffer | None = None,
+    ) -> Samples:
         """logits: f32[rows, vocab_size] (read only); slots: i32[rows], each open, none twice;
-        positions: i32[rows], the position in its sequence of the token to draw. Counts the drawn
-        tokens into the slots. A row without any finite logit raises ValueError, before any slot
-        changes. Releases the GIL."""
+        positions: i32[rows], the position in its sequence of the token to draw. mask_rows: i32[m],
+        the rows whose tokens are restricted, none twice; masks: u32[m, ceil(vocab_size / 32)], bit
+        id % 32 of word id // 32 allows a token. Counts the drawn tokens into the slots. A row
+        without any finite logit of an allowed token raises ValueError, before any slot changes.
+        Releases the GIL."""

@@ -44,6 +44,10 @@ fn admit() -> pb::RouterCommand {
             frequency_penalty: -0.5,
             presence_penalty: 1.5,
             seed: u64::MAX,
+            logit_bias: vec![pb::LogitBias {
+                token_id: 300,
+                bias: -100.0,
+            }],
         }),
         stop_token_ids: vec![2, 300],
         top_n_tokens: 5,

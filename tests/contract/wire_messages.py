@@ -26,6 +26,7 @@ def admit() -> pb.RouterCommand:
         frequency_penalty=-0.5,
         presence_penalty=1.5,
         seed=2**64 - 1,
+        logit_bias=[pb.LogitBias(token_id=300, bias=-100.0)],
     )
     full = pb.Request(
         id=2**40,

@@ -15,7 +15,8 @@ def draw(
     """
     for opening in plan.slots_opened:
         sampler.open(opening.slot, opening.params, opening.prompt, opening.generated)
-    samples = sampler.sample(logits, plan.sample_slots, positions.astype(np.int32, copy=False))
+    positions = positions.astype(np.int32, copy=False)
+    samples = sampler.sample(logits, plan.sample_slots, positions, plan.mask_rows, plan.masks)
     return StepResult(
         token_ids=np.frombuffer(samples.token_ids, np.int32),
         logprobs=np.frombuffer(samples.logprobs, np.float32),

@@ -3,10 +3,11 @@
 A `StepPlan` is flat arrays, so that rank 0 can broadcast it unchanged and a native executor can
 take it without walking Python objects. The engine cannot tell executors apart.
 
-Letters: T tokens computed in the step, S sequences in it, R rows whose next token is drawn.
+Letters: T tokens computed in the step, S sequences in it, R rows whose next token is drawn, M of
+them with a mask.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 import numpy as np
@@ -54,6 +55,10 @@ class StepPlan:
     """[R] indices into tokens: the rows whose logits are wanted."""
     sample_slots: Int32Array
     """[R] sampler slot of each of those rows."""
+    mask_rows: Int32Array = field(default_factory=lambda: np.empty(0, np.int32))
+    """[M] rows of sample_rows, none twice, that may draw some tokens only."""
+    masks: Uint32Array = field(default_factory=lambda: np.empty((0, 0), np.uint32))
+    """[M, ceil(vocabulary / 32)] bit id % 32 of word id // 32 allows a token."""
     slots_opened: tuple[SlotOpening, ...] = ()
     """Sampler slots to start anew before the step draws."""
 
