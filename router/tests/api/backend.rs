@@ -91,7 +91,10 @@ fn asked(request: &pb::Request) -> Asked {
         tokens: ids
             .map(|id| u32::from_le_bytes([id[0], id[1], id[2], id[3]]))
             .collect(),
-        seed: request.sampling.unwrap_or_default().seed,
+        seed: request
+            .sampling
+            .as_ref()
+            .map_or(0, |sampling| sampling.seed),
     }
 }
 
