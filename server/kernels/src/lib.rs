@@ -1,5 +1,7 @@
 //! What the shard computes on the CPU, free of Python.
 
+pub mod norm;
+pub mod rope;
 pub mod sampler;
 pub mod simd;
 pub mod threads;
