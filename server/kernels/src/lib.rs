@@ -1,5 +1,7 @@
 //! What the shard computes on the CPU, free of Python.
 
+pub mod hadamard;
+pub mod matmul;
 pub mod norm;
 pub mod rope;
 pub mod sampler;
