@@ -1,5 +1,6 @@
 //! What the shard computes on the CPU, free of Python.
 
+pub mod attention;
 pub mod hadamard;
 pub mod matmul;
 pub mod norm;
