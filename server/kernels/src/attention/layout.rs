@@ -10,6 +10,7 @@
 //!
 //! The inner index is what one instruction sums over.
 
+use std::ops::Range;
 use std::ptr::NonNull;
 
 use super::PAGE_TOKENS;
@@ -159,6 +160,23 @@ impl Pages {
     #[must_use]
     pub fn count(&self) -> usize {
         self.count
+    }
+
+    /// Copies some bytes of a page to the same place in another one.
+    ///
+    /// # Safety
+    /// Nobody else touches these bytes meanwhile.
+    ///
+    /// # Panics
+    /// When a page is not there, or the bytes are not in it.
+    pub unsafe fn copy(&self, from: usize, to: usize, bytes: Range<usize>) {
+        let size = self.layout.page_bytes();
+        assert!(from < self.count && to < self.count && bytes.end <= size, "page {from} to {to}");
+        // SAFETY: both are within the pages; equal ones are allowed.
+        unsafe {
+            let [from, to] = [from, to].map(|page| self.base.add(page * size + bytes.start));
+            from.copy_to(to, bytes.len());
+        }
     }
 
     /// Address of a page's keys in one layer and head; the values follow.

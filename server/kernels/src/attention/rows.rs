@@ -52,6 +52,20 @@ impl<'a> RowsMut<'a> {
         }
     }
 
+    /// The same for rows that are shared by address.
+    ///
+    /// # Safety
+    /// `base` shows `len` floats that live as long as the view.
+    #[must_use]
+    pub unsafe fn from_raw(base: *mut f32, len: usize, stride: usize) -> Self {
+        Self {
+            base,
+            stride,
+            len,
+            owner: PhantomData,
+        }
+    }
+
     /// Address of `width` floats of a row from `offset` on.
     ///
     /// # Panics

@@ -1,5 +1,7 @@
 //! How weights and activations lie in memory.
 
+use std::fmt;
+
 use super::source::SourceKind;
 
 /// Outputs of a panel.
@@ -10,7 +12,7 @@ pub(super) const CHUNK: usize = 32;
 /// What packed weights are made of.
 ///
 /// Integer weights are stored unsigned, as the 8-bit dot products want them.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum WeightKind {
     /// bfloat16.
     Bf16,
@@ -25,7 +27,7 @@ pub enum WeightKind {
 }
 
 /// What the activations of a product are packed as.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum ActivationFormat {
     /// bfloat16.
     Bf16,
@@ -86,6 +88,18 @@ impl WeightKind {
             _ => 0,
         };
         cols.div_ceil(CHUNK) * self.tile_bytes() + tail
+    }
+}
+
+impl fmt::Display for WeightKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Bf16 => "bf16",
+            Self::Int8 => "int8",
+            Self::Int8Group => "int8 g32",
+            Self::Int4Group => "int4 g32",
+            Self::Int4Wide => "int4 g32 wide",
+        })
     }
 }
 
