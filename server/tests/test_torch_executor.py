@@ -133,7 +133,7 @@ def test_a_failed_step_leaves_the_executor_usable(tmp_path: Path) -> None:
 def test_narrow_types_stay_near_float32(tmp_path: Path, dtype: str) -> None:
     model = make_tiny_llama(tmp_path)
     driver = PlanDriver(load(tmp_path, dtype), num_pages=120)
-    assert driver.executor.facts.dtype == dtype
+    assert driver.executor.facts.weights == dtype
     for sequence in driver.generate(make_prompts(PROMPT_LENGTHS), new_tokens=4, chunk=64):
         reference = reference_logprobs(model, sequence.tokens)[sequence.prompt_length - 1 : -1]
         expected = reference.gather(1, torch.tensor(sequence.drawn)[:, None])[:, 0]
@@ -144,7 +144,8 @@ def test_narrow_types_stay_near_float32(tmp_path: Path, dtype: str) -> None:
 def test_facts_describe_pages_and_model(tmp_path: Path) -> None:
     make_tiny_llama(tmp_path)
     facts = load(tmp_path, "bfloat16", 16).facts
-    assert (facts.name, facts.device, facts.dtype) == ("torch", "cpu", "bfloat16")
+    assert (facts.name, facts.device, facts.weights) == ("torch", "cpu", "bfloat16")
+    assert facts.kv_dtype == "bfloat16" and "threads" in facts.hardware
     assert (facts.vocab_size, facts.context_length, facts.page_tokens) == (258, 512, 16)
     assert facts.page_bytes == 2 * 2 * 16 * 2 * 8 * 2  # layers, k v, tokens, heads, cells, bytes
     assert load(tmp_path, page_tokens=None).facts.page_tokens == 32

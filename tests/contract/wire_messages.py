@@ -83,7 +83,7 @@ def info() -> pb.EngineInfo:
         fingerprint="f",
         executor="oracle",
         device="cpu",
-        dtype="int",
+        weights="int4 g32 + int8 head",
         vocab_size=49_152,
         max_input_tokens=262_143,
         max_total_tokens=262_144,
@@ -96,6 +96,8 @@ def info() -> pb.EngineInfo:
         bos_token="<s>",
         eos_token="</s>",
         assets=["tokenizer.json", "chat_template.jinja"],
+        hardware="avx512-bf16, 2 threads",
+        kv_dtype="bf16",
     )
 
 

@@ -77,11 +77,15 @@ class ExecutorFacts:
     """What an executor is, fixed once its model is loaded."""
 
     name: str
-    """"torch" or "oracle"."""
+    """"native", "torch" or "oracle"."""
     device: str
     """"cpu" or "cuda"."""
-    dtype: str
-    """Type of weights and KV: "float32", "bfloat16", "float16" or "int"."""
+    hardware: str
+    """What the device computes with, for people to read, such as "avx512-bf16, 2 threads"."""
+    weights: str
+    """Type of the weights, for people to read, such as "bf16" or "int4 g32 + int8 head"."""
+    kv_dtype: str
+    """Type of keys and values, such as "bf16" or "int8"."""
     fingerprint: str
     """Changes with weights, tokenizer and numerics: equal text means exchangeable KV."""
     vocab_size: int

@@ -95,13 +95,20 @@ def _facts(model: LoadedModel, page_tokens: int) -> ExecutorFacts:
     return ExecutorFacts(
         name="torch",
         device="cpu",
-        dtype=name,
+        hardware=_hardware(),
+        weights=name,
+        kv_dtype=name,
         fingerprint=hashlib.sha256(identity.encode()).hexdigest(),
         vocab_size=spec.vocab_size,
         context_length=spec.max_positions,
         page_tokens=page_tokens,
         page_bytes=cells * dtype.itemsize,
     )
+
+
+def _hardware() -> str:
+    instructions = torch.backends.cpu.get_cpu_capability().lower()
+    return f"{instructions}, {torch.get_num_threads()} threads"
 
 
 def load_torch_executor(

@@ -13,7 +13,7 @@ import gguf
 import numpy as np
 import numpy.typing as npt
 
-from text_generation_server.models.errors import ModelError
+from text_generation_server.models.errors import ModelError, UnsupportedModelError
 from text_generation_server.models.spec import (
     DecoderSpec,
     DivisorScaling,
@@ -76,7 +76,9 @@ class GgufFile:
         """Raises ModelError for an unsupported architecture and for missing numbers."""
         architecture = self.require("general.architecture")
         if architecture != "llama":
-            raise ModelError(f"the GGUF architecture {architecture!r} is not supported, only llama")
+            raise UnsupportedModelError(
+                f"the GGUF architecture {architecture!r} is not supported, only llama"
+            )
         if self.get("llama.expert_count", 0):
             raise ModelError("mixtures of experts (llama.expert_count) are not supported")
         heads = self._number("attention.head_count")

@@ -9,7 +9,7 @@ import math
 from pathlib import Path
 from typing import Any
 
-from text_generation_server.models.errors import ModelError
+from text_generation_server.models.errors import ModelError, UnsupportedModelError
 from text_generation_server.models.spec import (
     Activation,
     DecoderSpec,
@@ -69,7 +69,7 @@ def _supported_architecture(config: dict[str, Any]) -> str:
     names = config.get("architectures") or [f"model_type {config.get('model_type')}"]
     architecture = str(names[0])
     if architecture not in _ARCHITECTURES:
-        raise ModelError(
+        raise UnsupportedModelError(
             f"the architecture {architecture} is not supported: serve one of "
             + ", ".join(_ARCHITECTURES)
         )
