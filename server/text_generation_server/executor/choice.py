@@ -28,7 +28,10 @@ def load_executor(config: ServeConfig, source: ModelSource, assets: Assets) -> E
     from text_generation_server.executor.torch_executor import load_torch_executor
 
     dtype = CPU_DTYPE if config.model.dtype == "auto" else config.model.dtype
-    return load_torch_executor(source, dtype, config.engine.page_tokens, config.engine.num_threads)
+    engine = config.engine
+    return load_torch_executor(
+        source, dtype, engine.page_tokens, engine.num_threads, engine.max_total_tokens
+    )
 
 
 def _load_oracle(config: ServeConfig, assets: Assets) -> OracleExecutor:
