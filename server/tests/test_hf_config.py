@@ -9,7 +9,12 @@ import pytest
 import transformers
 from text_generation_server.models.errors import ModelError, UnsupportedArchitectureError
 from text_generation_server.models.hf_config import places, spec_from_config
-from text_generation_server.models.rope import LinearScaling, Llama3Scaling, RopeSpec
+from text_generation_server.models.rope import (
+    LinearScaling,
+    Llama3Scaling,
+    LongScaling,
+    RopeSpec,
+)
 from text_generation_server.models.source import EMBEDDED_MODEL, resolve
 from text_generation_server.models.spec import QkNorm, TensorPlace
 
@@ -53,32 +58,31 @@ def test_both_forms_of_config_describe_the_same_decoder() -> None:
 
 
 @pytest.mark.parametrize(
-    ("config_class", "architecture"),
+    ("config_class", "architecture", "fields"),
     [
-        ("LlamaConfig", "LlamaForCausalLM"),
-        ("MistralConfig", "MistralForCausalLM"),
-        ("Qwen2Config", "Qwen2ForCausalLM"),
-        ("Qwen3Config", "Qwen3ForCausalLM"),
-        ("Gemma2Config", "Gemma2ForCausalLM"),
-        ("Gemma3TextConfig", "Gemma3ForCausalLM"),
-        ("Phi3Config", "Phi3ForCausalLM"),
-        ("GraniteConfig", "GraniteForCausalLM"),
-        ("Olmo2Config", "Olmo2ForCausalLM"),
-        ("SmolLM3Config", "SmolLM3ForCausalLM"),
+        ("LlamaConfig", "LlamaForCausalLM", {}),
+        ("MistralConfig", "MistralForCausalLM", {}),
+        ("Qwen2Config", "Qwen2ForCausalLM", {}),
+        ("Qwen3Config", "Qwen3ForCausalLM", {}),
+        ("Gemma2Config", "Gemma2ForCausalLM", {}),
+        ("Gemma3TextConfig", "Gemma3ForCausalLM", {}),
+        ("Phi3Config", "Phi3ForCausalLM", {}),
+        ("GraniteConfig", "GraniteForCausalLM", {}),
+        ("Olmo2Config", "Olmo2ForCausalLM", {}),
+        ("SmolLM3Config", "SmolLM3ForCausalLM", {}),
+        ("SmolLM3Config", "SmolLM3ForCausalLM", {"use_sliding_window": True, "sliding_window": 9}),
+        ("Qwen2Config", "Qwen2ForCausalLM", {"use_sliding_window": True, "max_window_layers": 3}),
     ],
 )
 def test_absent_keys_mean_what_they_mean_to_transformers(
-    config_class: str, architecture: str
+    config_class: str, architecture: str, fields: dict[str, Any]
 ) -> None:
-    """What transformers makes of the sizes alone, all keys written out, is the same decoder."""
-    sizes = SIZES | {
-        "num_attention_heads": 32,
-        "hidden_size": 1024,
-        "max_position_embeddings": 9999,
-    }
-    full = getattr(transformers, config_class)(**sizes).to_dict()
-    bare = sizes | {"architectures": [architecture]}
-    assert spec_from_config(full | {"architectures": [architecture]}) == spec_from_config(bare)
+    """What transformers makes of few keys, all keys written out, is the same decoder."""
+    sizes = {"num_attention_heads": 32, "hidden_size": 1024, "max_position_embeddings": 9999}
+    few = SIZES | sizes | fields
+    full = getattr(transformers, config_class)(**few).to_dict()
+    names = {"architectures": [architecture]}
+    assert spec_from_config(full | names) == spec_from_config(few | names)
 
 
 def test_gemma3_of_older_transformers_has_two_ropes() -> None:
@@ -136,6 +140,19 @@ def test_fused_projections_are_split_by_rows() -> None:
         TensorPlace(f"{prefix}mlp.gate_proj.weight", 0, 96),
         TensorPlace(f"{prefix}mlp.up_proj.weight", 96),
     )
+
+
+@pytest.mark.parametrize("original", [{}, {"original_max_position_embeddings": 128}])
+def test_the_length_before_stretching_is_the_configs_not_the_ropes(
+    original: dict[str, int],
+) -> None:
+    divisors = [1.0] * 8
+    rope = {"rope_type": "longrope", "short_factor": divisors, "long_factor": divisors}
+    few = SIZES | {"rope_parameters": rope | {"original_max_position_embeddings": 64}} | original
+    reference = transformers.Phi3Config(**few).rope_parameters
+    scaling = spec_from_config(few | {"architectures": ["Phi3ForCausalLM"]}).ropes[0].scaling
+    assert isinstance(scaling, LongScaling)
+    assert scaling.original_max_positions == reference["original_max_position_embeddings"]
 
 
 def test_a_description_crosses_as_json() -> None:

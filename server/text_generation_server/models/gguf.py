@@ -51,7 +51,13 @@ class GgufFile:
         """Names of all tensors, as the file has them."""
         return self._tensors.keys()
 
+    def float_vector(self, name: str) -> list[float]:
+        """The values of a small tensor. Raises ModelError when they cannot be read."""
+        values: list[float] = self.dequantized(name).reshape(-1).tolist()
+        return values
+
     def dequantized(self, name: str) -> npt.NDArray[np.float32]:
+        """The values of a tensor. Raises ModelError when they cannot be read."""
         tensor = self._tensors[name]
         try:
             values = gguf.dequantize(tensor.data, tensor.tensor_type)

@@ -293,7 +293,7 @@ def _original_positions(file: GgufFile) -> int:
 
 
 def _divisors(file: GgufFile, name: str) -> tuple[float, ...]:
-    divisors = tuple(file.dequantized(name).reshape(-1).tolist())
+    divisors = tuple(file.float_vector(name))
     if not all(0 < divisor < math.inf for divisor in divisors):
         raise ModelError(f"{file.path}: the tensor {name} must have numbers above 0")
     return divisors
