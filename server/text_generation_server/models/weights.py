@@ -11,15 +11,14 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 from tqdm import tqdm
 
+from text_generation_server.models import gguf_spec, hf_config
 from text_generation_server.models.errors import ModelError
+from text_generation_server.models.gguf import GgufFile
 from text_generation_server.models.hf_config import read_json
 from text_generation_server.models.source import ModelSource
-from text_generation_server.models.spec import DecoderSpec
+from text_generation_server.models.spec import DecoderSpec, TensorPlace
 
 _INDEX = "model.safetensors.index.json"
-_HEAD = "lm_head.weight"
-# A buffer that old checkpoints carry along; the rope's frequencies come from the config.
-_IGNORED_SUFFIX = "rotary_emb.inv_freq"
 
 
 def load_weights(source: ModelSource, spec: DecoderSpec, dtype: torch.dtype) -> dict[str, Tensor]:
@@ -31,8 +30,6 @@ def load_weights(source: ModelSource, spec: DecoderSpec, dtype: torch.dtype) -> 
     shapes = spec.tensor_shapes()
     weights = {}
     for name, tensor in _read_tensors(source, spec):
-        if name.endswith(_IGNORED_SUFFIX) or (name == _HEAD and spec.tied_embeddings):
-            continue
         if name not in shapes:
             raise ModelError(
                 f"{source.path}: the tensor {name} has no place in {spec.architecture}"
@@ -80,15 +77,29 @@ def _check(source: ModelSource, name: str, tensor: Tensor, shape: tuple[int, ...
 
 def _read_tensors(source: ModelSource, spec: DecoderSpec) -> Iterator[tuple[str, Tensor]]:
     if source.is_gguf:
-        with _progress(len(source.gguf)) as bar:
-            for name, values in source.gguf.tensors(spec):
-                yield name, torch.from_numpy(values)
-                bar.update()
+        yield from _read_gguf(source.gguf, spec)
     else:
-        yield from _read_safetensors(_safetensors_files(source.path))
+        yield from _read_safetensors(_safetensors_files(source.path), spec)
 
 
-def _read_safetensors(paths: list[Path]) -> Iterator[tuple[str, Tensor]]:
+def _read_gguf(file: GgufFile, spec: DecoderSpec) -> Iterator[tuple[str, Tensor]]:
+    names = [(name, place) for name in file.tensor_names for place in gguf_spec.places(name, spec)]
+    with _progress(len(names)) as bar:
+        for name, place in names:
+            yield place.name, _take(torch.from_numpy(file.dequantized(name)), place)
+            bar.update()
+
+
+def _take(tensor: Tensor, place: TensorPlace) -> Tensor:
+    """The rows of a stored tensor that belong to a place, in the decoder's order."""
+    rows = tensor[place.start : place.stop]
+    if not place.interleaved_heads:
+        return rows
+    pairs = rows.reshape(place.interleaved_heads, -1, 2, *rows.shape[1:])
+    return pairs.transpose(1, 2).reshape(rows.shape)
+
+
+def _read_safetensors(paths: list[Path], spec: DecoderSpec) -> Iterator[tuple[str, Tensor]]:
     for number, path in enumerate(paths, start=1):
         with (
             _readable(path),
@@ -96,7 +107,8 @@ def _read_safetensors(paths: list[Path]) -> Iterator[tuple[str, Tensor]]:
             _progress(len(file.keys()), f" {number}/{len(paths)}") as bar,
         ):
             for name in file.keys():
-                yield name, file.get_tensor(name)
+                for place in hf_config.places(name, spec):
+                    yield place.name, _take(file.get_tensor(name), place)
                 bar.update()
 
 
