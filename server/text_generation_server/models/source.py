@@ -11,6 +11,7 @@ from pathlib import Path
 
 from text_generation_server.models.errors import ModelError
 from text_generation_server.models.gguf import GgufFile
+from text_generation_server.models.gguf_spec import spec_from_gguf
 from text_generation_server.models.hf_config import read_json, spec_from_config
 from text_generation_server.models.spec import DecoderSpec
 
@@ -54,7 +55,7 @@ class ModelSource:
     def spec(self) -> DecoderSpec:
         """The decoder's description. Raises ModelError."""
         if self.is_gguf:
-            return self.gguf.spec()
+            return spec_from_gguf(self.gguf)
         return spec_from_config(read_json(self.path / "config.json"))
 
 

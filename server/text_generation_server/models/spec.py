@@ -1,7 +1,7 @@
 """What a decoder is: the numbers that any executor needs to build it.
 
 A model family is a translation into a `DecoderSpec` (`hf_config` for Hugging Face's config.json,
-`gguf` for GGUF metadata), not a file of layers.
+`gguf_spec` for GGUF metadata), not a file of layers.
 """
 
 import math
@@ -137,6 +137,21 @@ class DecoderSpec:
             shapes |= _projections(f"{prefix}self_attn.", attention, self.attention_bias)
             shapes |= _projections(f"{prefix}mlp.", mlp, self.mlp_bias)
         return shapes
+
+
+@dataclass(frozen=True, slots=True)
+class TensorPlace:
+    """Where a stored tensor, or some of its rows, belongs in a decoder."""
+
+    name: str
+    """The decoder's tensor, one of `DecoderSpec.tensor_shapes`."""
+    start: int = 0
+    """First of the stored rows that belong there."""
+    stop: int | None = None
+    """Row after the last of them; None means all."""
+    interleaved_heads: int = 0
+    """Not 0: the rows are this many heads whose two halves are interleaved (a row of the first
+    half, one of the second), to be put back one half after the other."""
 
 
 # Far above any real model: what lies beyond is a damaged file, and not worth the memory.

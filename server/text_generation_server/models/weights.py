@@ -12,9 +12,11 @@ from torch import Tensor
 from tqdm import tqdm
 
 from text_generation_server.models.errors import ModelError
+from text_generation_server.models.gguf import GgufFile
+from text_generation_server.models.gguf_spec import places
 from text_generation_server.models.hf_config import read_json
 from text_generation_server.models.source import ModelSource
-from text_generation_server.models.spec import DecoderSpec
+from text_generation_server.models.spec import DecoderSpec, TensorPlace
 
 _INDEX = "model.safetensors.index.json"
 _HEAD = "lm_head.weight"
@@ -80,12 +82,26 @@ def _check(source: ModelSource, name: str, tensor: Tensor, shape: tuple[int, ...
 
 def _read_tensors(source: ModelSource, spec: DecoderSpec) -> Iterator[tuple[str, Tensor]]:
     if source.is_gguf:
-        with _progress(len(source.gguf)) as bar:
-            for name, values in source.gguf.tensors(spec):
-                yield name, torch.from_numpy(values)
-                bar.update()
+        yield from _read_gguf(source.gguf, spec)
     else:
         yield from _read_safetensors(_safetensors_files(source.path))
+
+
+def _read_gguf(file: GgufFile, spec: DecoderSpec) -> Iterator[tuple[str, Tensor]]:
+    names = [(name, place) for name in file.tensor_names for place in places(name, spec)]
+    with _progress(len(names)) as bar:
+        for name, place in names:
+            yield place.name, _take(torch.from_numpy(file.dequantized(name)), place)
+            bar.update()
+
+
+def _take(tensor: Tensor, place: TensorPlace) -> Tensor:
+    """The rows of a stored tensor that belong to a place, in the decoder's order."""
+    rows = tensor[place.start : place.stop]
+    if not place.interleaved_heads:
+        return rows
+    pairs = rows.reshape(place.interleaved_heads, -1, 2, *rows.shape[1:])
+    return pairs.transpose(1, 2).reshape(rows.shape)
 
 
 def _read_safetensors(paths: list[Path]) -> Iterator[tuple[str, Tensor]]:
