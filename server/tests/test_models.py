@@ -177,7 +177,6 @@ def test_rope_frequencies_equal_those_of_transformers(rope: dict[str, Any]) -> N
         ({"rms_norm_eps": math.nan}, "rms_norm_eps is nan"),
         ({"hidden_act": "relu6"}, "activation 'relu6'"),
         ({"sliding_window": 128}, "sliding window"),
-        ({"quantization_config": {"quant_method": "gptq"}}, "quantized"),
         ({"rope_parameters": {"rope_type": "yarn", "factor": 2.0}}, "rope type 'yarn'"),
         ({"rope_parameters": {"rope_type": "linear"}}, "has no factor"),
         ({"rope_parameters": {"rope_type": "linear", "factor": 0}}, "factor is 0, must be above 0"),

@@ -22,11 +22,7 @@ class OverriddenFile(GgufFile):
 
     def __init__(self, file: GgufFile, overrides: dict[str, Any]) -> None:
         self.path = file.path
-        self._reader = file._reader
-        self._overrides = overrides
-
-    def get(self, key: str, default: Any = None) -> Any:
-        return self._overrides[key] if key in self._overrides else super().get(key, default)
+        self._values = file._values | overrides
 
 
 @cache

@@ -89,8 +89,7 @@ def _rope(file: GgufFile, head_dim: int) -> RopeSpec:
         raise ModelError(f"rope over {rotated} of {head_dim} cells of a head is not supported")
     theta = _number(file, "rope.freq_base", 10_000.0)
     if _ROPE_DIVISORS in file.tensor_names:
-        divisors = file.dequantized(_ROPE_DIVISORS)
-        return RopeSpec(theta, DivisorScaling(tuple(divisors.tolist())))
+        return RopeSpec(theta, DivisorScaling(tuple(file.float_vector(_ROPE_DIVISORS))))
     match file.get("llama.rope.scaling.type", "none"):
         case "none":
             return RopeSpec(theta)

@@ -73,11 +73,6 @@ def _supported_architecture(config: dict[str, Any]) -> str:
             f"the architecture {architecture} is not supported: serve one of "
             + ", ".join(_ARCHITECTURES)
         )
-    if config.get("quantization_config"):
-        raise ModelError(
-            "the weights are quantized (quantization_config), which is not supported: "
-            "serve the model's unquantized weights or a GGUF"
-        )
     window = config.get("sliding_window")
     if window is not None and window < _integer(config, "max_position_embeddings"):
         raise ModelError(f"sliding window attention (sliding_window {window}) is not supported")
