@@ -9,9 +9,9 @@ import pytest
 import torch
 from plan_driver import PlanDriver, Sequence
 from text_generation_server.executor.torch_executor import load_torch_executor
+from text_generation_server.executor.torch_weights import load_weights
 from text_generation_server.models.assets import load_assets
 from text_generation_server.models.source import EMBEDDED_MODEL, resolve
-from text_generation_server.models.weights import load_weights
 from tokenizers import Tokenizer
 from transformers import LlamaConfig, LlamaForCausalLM
 

@@ -17,9 +17,10 @@ from text_generation_server.executor.step import ExecutorFacts, StepPlan, StepRe
 from text_generation_server.executor.ticket import CompletedTicket
 from text_generation_server.executor.torch_attention import LayerAttention, PagedAttention
 from text_generation_server.executor.torch_model import Decoder
+from text_generation_server.executor.torch_weights import load_weights
+from text_generation_server.models.digest import weights_digest
 from text_generation_server.models.errors import ModelError
 from text_generation_server.models.source import ModelSource
-from text_generation_server.models.weights import load_weights, weights_digest
 
 DEFAULT_PAGE_TOKENS = 32
 _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}

@@ -58,11 +58,6 @@ def spec_from_config(config: dict[str, Any]) -> DecoderSpec:
             f"the architecture {architecture} is not supported: serve one of "
             + ", ".join(_FAMILIES)
         )
-    if config.get("quantization_config"):
-        raise ModelError(
-            "the weights are quantized (quantization_config), which is not supported: "
-            "serve the model's unquantized weights or a GGUF"
-        )
     values = JsonValues(config)
     if architecture == _GEMMA3_VISION:
         architecture, values = "Gemma3ForCausalLM", _text_values(values)
