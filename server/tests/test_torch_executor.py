@@ -12,7 +12,7 @@ from text_generation_server.executor.torch_executor import TorchExecutor, load_t
 from text_generation_server.models.errors import ModelError
 from text_generation_server.models.source import resolve
 from tiny_models import edit_json, make_tiny_llama
-from transformers import LlamaForCausalLM
+from transformers import PreTrainedModel
 
 LLAMA3 = {
     "rope_type": "llama3",
@@ -38,9 +38,14 @@ SHAPES: dict[str, dict[str, Any]] = {
 PROMPT_LENGTHS = [1, 7, 8, 9, 16, 33, 150, 300]
 
 
-def load(folder: Path, dtype: str = "float32", page_tokens: int | None = 8) -> TorchExecutor:
+def load(
+    folder: Path,
+    dtype: str = "float32",
+    page_tokens: int | None = 8,
+    total_tokens: int | None = None,
+) -> TorchExecutor:
     # One thread: for matrices this small, waiting for a second one takes longer than the work.
-    return load_torch_executor(resolve(str(folder)), dtype, page_tokens, num_threads=1)
+    return load_torch_executor(resolve(str(folder)), dtype, page_tokens, 1, total_tokens)
 
 
 def make_prompts(lengths: list[int], vocab_size: int = 256) -> list[list[int]]:
@@ -48,13 +53,13 @@ def make_prompts(lengths: list[int], vocab_size: int = 256) -> list[list[int]]:
     return [rng.integers(0, vocab_size, length).tolist() for length in lengths]
 
 
-def reference_logprobs(model: LlamaForCausalLM, tokens: list[int]) -> torch.Tensor:
+def reference_logprobs(model: PreTrainedModel, tokens: list[int]) -> torch.Tensor:
     """[tokens, vocab]: of the token after each."""
     with torch.inference_mode():
         return model(torch.tensor([tokens])).logits[0].float().log_softmax(-1)
 
 
-def assert_greedy(model: LlamaForCausalLM, sequences: list[Any], tolerance: float = 1e-4) -> None:
+def assert_greedy(model: PreTrainedModel, sequences: list[Any], tolerance: float = 1e-4) -> None:
     """Every drawn token is the reference's most likely one, with its logprob."""
     for sequence in sequences:
         reference = reference_logprobs(model, sequence.tokens)[sequence.prompt_length - 1 : -1]

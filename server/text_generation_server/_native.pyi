@@ -1,4 +1,4 @@
-"""The Rust side of the shard: page pool, prefix cache, sampler.
+"""The Rust side of the shard: page pool, prefix cache, sampler, reading of safetensors.
 
 Arrays cross the border as buffers: any C-contiguous object of the stated item type is accepted
 (numpy arrays, array.array, memoryview, bytes of packed little-endian items), and a wrong length,
@@ -20,6 +20,7 @@ __all__ = [
     "SamplingParams",
     "__version__",
     "available_memory_bytes",
+    "safetensors_index",
 ]
 
 __version__: str
@@ -27,6 +28,15 @@ __version__: str
 def available_memory_bytes() -> int:
     """Memory that a new allocation may use: the smaller of the kernel's estimate of available
     memory and what is left of this process's cgroup limits (v1 and v2)."""
+
+def safetensors_index(file: Buffer) -> list[tuple[str, str, tuple[int, ...], int, int]]:
+    """The tensors of a safetensors file, given whole, in the order of their data: name, type as
+    the format spells it ("F32", "BF16", "I32", ...), shape, and where in the file its bytes start
+    and end.
+
+    Checked: every tensor lies within the file and is as long as its type and shape say, none
+    overlap, and no byte belongs to none. Raises ValueError for a file that is not so.
+    """
 
 @final
 class PagePool:

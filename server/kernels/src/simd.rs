@@ -75,6 +75,8 @@ pub trait Simd: Copy + Send + Sync + 'static {
     fn select(mask: u16, a: Self::F, b: Self::F) -> Self::F;
     /// Bit i says whether a > b in lane i.
     fn greater(a: Self::F, b: Self::F) -> u16;
+    /// Lane i is lane i xor `D` of x; `D` is 1, 2, 4 or 8.
+    fn exchange<const D: usize>(x: Self::F) -> Self::F;
 
     /// Reads 64 bytes.
     unsafe fn load_i(from: *const u8) -> Self::I;

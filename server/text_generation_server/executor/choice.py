@@ -114,7 +114,9 @@ def _load_torch(config: ServeConfig, source: ModelSource, reason: str) -> Execut
     # Only now: it takes seconds to import.
     from text_generation_server.executor.torch_executor import load_torch_executor
 
-    return load_torch_executor(source, dtype, engine.page_tokens, engine.num_threads)
+    return load_torch_executor(
+        source, dtype, engine.page_tokens, engine.num_threads, engine.max_total_tokens
+    )
 
 
 def _load_oracle(config: ServeConfig, assets: Assets) -> OracleExecutor:

@@ -11,7 +11,9 @@ from pathlib import Path
 
 from text_generation_server.models.errors import ModelError
 from text_generation_server.models.gguf import GgufFile
+from text_generation_server.models.gguf_spec import spec_from_gguf
 from text_generation_server.models.hf_config import read_json, spec_from_config
+from text_generation_server.models.int4 import int4_layout
 from text_generation_server.models.spec import DecoderSpec
 
 EMBEDDED_MODEL = "smollm2-135m-instruct"
@@ -54,8 +56,10 @@ class ModelSource:
     def spec(self) -> DecoderSpec:
         """The decoder's description. Raises ModelError."""
         if self.is_gguf:
-            return self.gguf.spec()
-        return spec_from_config(read_json(self.path / "config.json"))
+            return spec_from_gguf(self.gguf)
+        config = read_json(self.path / "config.json")
+        int4_layout(config)  # refuses other quantizations before any weight is read
+        return spec_from_config(config)
 
 
 def resolve(

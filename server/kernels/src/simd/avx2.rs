@@ -148,6 +148,15 @@ impl Simd for Avx2 {
         let half = |a, b| unsafe { _mm256_movemask_ps(_mm256_cmp_ps::<_CMP_GT_OQ>(a, b)) as u16 };
         half(a.0, b.0) | half(a.1, b.1) << 8
     }
+    #[inline(always)]
+    fn exchange<const D: usize>(x: Floats) -> Floats {
+        match D {
+            1 => x.map(|x| unsafe { _mm256_permute_ps::<0b10_11_00_01>(x) }),
+            2 => x.map(|x| unsafe { _mm256_permute_ps::<0b01_00_11_10>(x) }),
+            4 => x.map(|x| unsafe { _mm256_permute2f128_ps::<1>(x, x) }),
+            _ => Floats(x.1, x.0),
+        }
+    }
 
     #[inline(always)]
     unsafe fn load_i(from: *const u8) -> Bytes {

@@ -91,6 +91,17 @@ impl<const DOT: bool> Simd for Avx512<DOT> {
     fn greater(a: __m512, b: __m512) -> u16 {
         unsafe { _mm512_cmp_ps_mask::<_CMP_GT_OQ>(a, b) }
     }
+    #[inline(always)]
+    fn exchange<const D: usize>(x: __m512) -> __m512 {
+        unsafe {
+            match D {
+                1 => _mm512_permute_ps::<0b10_11_00_01>(x),
+                2 => _mm512_permute_ps::<0b01_00_11_10>(x),
+                4 => _mm512_shuffle_f32x4::<0b10_11_00_01>(x, x),
+                _ => _mm512_shuffle_f32x4::<0b01_00_11_10>(x, x),
+            }
+        }
+    }
 
     #[inline(always)]
     unsafe fn load_i(from: *const u8) -> __m512i {

@@ -142,6 +142,10 @@ impl Simd for Portable {
         from_fn(|i| if mask >> i & 1 == 1 { a[i] } else { b[i] })
     }
     #[inline(always)]
+    fn exchange<const D: usize>(x: F) -> F {
+        from_fn(|i| x[i ^ D])
+    }
+    #[inline(always)]
     fn greater(a: F, b: F) -> u16 {
         (0..LANES).fold(0, |mask, i| mask | u16::from(a[i] > b[i]) << i)
     }
