@@ -18,7 +18,7 @@ struct Arrangement {
 fn settings() -> impl Strategy<Value = Setting> {
     (
         prop::sample::select(Isa::supported().collect::<Vec<_>>()),
-        prop::sample::select(vec![KvKind::Bf16]),
+        prop::sample::select(vec![KvKind::Bf16, KvKind::Int8]),
         1..3usize,
         prop::sample::select(vec![1, 2, 3, 4, 8]),
         prop::sample::select(vec![32, 64, 80, 128, 256]),
