@@ -10,9 +10,10 @@ from typing import Any
 import pytest
 import torch
 from text_generation_server.models.assets import load_assets
+from text_generation_server.models.embedded import EMBEDDED_MODEL
 from text_generation_server.models.errors import ModelError
 from text_generation_server.models.hf_config import spec_from_config
-from text_generation_server.models.source import EMBEDDED_MODEL, ModelSource, resolve
+from text_generation_server.models.source import ModelSource, resolve
 from text_generation_server.models.spec import Llama3Scaling, RopeSpec
 from tiny_models import (
     CHAT_TEMPLATE,
