@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 from text_generation_server.models.assets import load_assets
+from text_generation_server.models.embedded import EMBEDDED_MODEL
 from text_generation_server.models.errors import ModelError
-from text_generation_server.models.source import EMBEDDED_MODEL, ModelSource, resolve
+from text_generation_server.models.source import ModelSource, resolve
 from tiny_models import (
     CHAT_TEMPLATE,
     EOS_ID,
