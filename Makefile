@@ -73,8 +73,10 @@ bench: $(PROGRAMS) ## one JSON line a scenario; a scenario and flags in ARGS
 docs: ## write docs/configuration.md anew
 	$(CARGO) test -p text-generation-launcher --lib write_the_configuration_page -- --ignored
 
-golden: ## write the golden files of the contract tests anew
+golden: $(VENV)/.dev ## write the golden files of the contract tests anew
 	$(CARGO) test -p text-generation-launcher --lib write_the_golden -- --ignored
+	$(CARGO) test -p text-generation-router --test wire -- --ignored
+	PYTHONPATH=server $(BIN)/python tests/contract/wire_messages.py
 
 golden-tokens: $(VENV)/.dev ## write the tokenizer's golden ids anew (compiles llama.cpp)
 	$(UV) pip install --python $(BIN)/python llama-cpp-python==0.3.36

@@ -185,9 +185,9 @@ def test_a_gguf_gives_the_weights_it_was_made_from(
 
 def test_rope_divisors_of_a_gguf_scale_the_frequencies(tmp_path: Path) -> None:
     make_tiny_llama(tmp_path)
-    plain = resolve(str(tmp_path)).spec().rope.frequencies(8)
+    plain = resolve(str(tmp_path)).spec().ropes[0].resolve(512).frequencies
     file = write_gguf(tmp_path, divisors=[1.0, 1.0, 2.5, 8.0])
-    scaled = file.spec().rope.frequencies(8)
+    scaled = file.spec().ropes[0].resolve(512).frequencies
     assert scaled == [plain[0], plain[1], plain[2] / 2.5, plain[3] / 8.0]
     assert load(file).keys() == load(resolve(str(tmp_path))).keys()
 

@@ -43,7 +43,7 @@ def reference() -> LlamaForCausalLM:
         max_position_embeddings=spec.max_positions,
         rms_norm_eps=spec.norm_eps,
         tie_word_embeddings=True,
-        rope_parameters={"rope_type": "default", "rope_theta": spec.rope.theta},
+        rope_parameters={"rope_type": "default", "rope_theta": spec.ropes[0].theta},
     )
     weights = load_weights(SOURCE, spec, torch.float32)
     weights["lm_head.weight"] = weights["model.embed_tokens.weight"]

@@ -64,6 +64,7 @@ def _params(message: engine_pb2.Request) -> SamplingParams:
         presence_penalty=sampling.presence_penalty,
         seed=sampling.seed,
         top_n=message.top_n_tokens,
+        logit_bias=[(entry.token_id, entry.bias) for entry in sampling.logit_bias],
     )
 
 

@@ -9,7 +9,8 @@ use reqwest::Response;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use text_generation_router::config::{
-    Dtype, EngineConfig, ExecutorKind, HttpLimits, Limits, ModelConfig, RouterConfig, ServeConfig,
+    Dtype, EngineConfig, ExecutorKind, HttpLimits, KvCacheDtype, Limits, ModelConfig, RouterConfig,
+    ServeConfig,
 };
 use text_generation_router::generation::{Event, Generation};
 use text_generation_router::mock_shard::{Answer, MockShard, Options};
@@ -221,8 +222,11 @@ fn config(shard_address: String) -> ServeConfig {
         revision: None,
         executor: ExecutorKind::Auto,
         dtype: Dtype::Auto,
+        quantize: None,
+        kv_cache_dtype: KvCacheDtype::Auto,
         tokenizer_config_path: None,
         hub_cache: None,
+        cache_dir: None,
     };
     let engine = EngineConfig {
         run_dir: PathBuf::new(),

@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
+from text_generation_server.models import gguf_spec, hf_config
 from text_generation_server.models.errors import ModelError
 from text_generation_server.models.gguf import GgufFile
-from text_generation_server.models.gguf_spec import places
 from text_generation_server.models.hf_config import read_json
 from text_generation_server.models.int4 import int4_layout, int4_tensors, is_part
 from text_generation_server.models.raw_tensor import RawTensor, StoredTensor, TensorType
@@ -18,9 +18,6 @@ from text_generation_server.models.safetensors_file import SafeTensor, read_tens
 from text_generation_server.models.source import ModelSource
 from text_generation_server.models.spec import DecoderSpec, TensorPlace
 
-_HEAD = "lm_head.weight"
-# A buffer that old checkpoints carry along; the rope's frequencies come from the config.
-_IGNORED_SUFFIX = "rotary_emb.inv_freq"
 _FLOAT_TYPES = {"F32": TensorType.F32, "F16": TensorType.F16, "BF16": TensorType.BF16}
 
 
@@ -34,7 +31,7 @@ def raw_tensors(source: ModelSource, spec: DecoderSpec) -> Iterator[RawTensor]:
     if source.is_gguf:
         stored = _gguf_tensors(source.gguf, spec)
     else:
-        stored = _folder_tensors(source.path)
+        stored = _folder_tensors(source.path, spec)
     tensors = _checked(source, spec, stored)
     # None: no bar where nobody watches a terminal.
     with tqdm(tensors, desc="loading weights", unit="tensor", leave=False, disable=None) as bar:
@@ -49,8 +46,6 @@ def _checked(
     tensors: dict[str, StoredTensor] = {}
     for tensor in stored:
         name = tensor.name
-        if name.endswith(_IGNORED_SUFFIX) or (name == _HEAD and spec.tied_embeddings):
-            continue
         if name not in shapes:
             raise ModelError(
                 f"{source.path}: the tensor {name} has no place in {spec.architecture}"
@@ -77,10 +72,15 @@ def _gguf_tensors(file: GgufFile, spec: DecoderSpec) -> Iterator[StoredTensor]:
         tensor = file.tensor(name)
         if len(tensor.shape) == 1 and tensor.type not in _FLOAT_TYPES.values():
             raise ModelError(f"{file.path}: the vector {name} is {tensor.type}, not a float type")
-        yield from _placed(_whole(tensor), places(name, spec))
+        yield from _placed(_whole(tensor), gguf_spec.places(name, spec))
 
 
-def _folder_tensors(folder: Path) -> Iterator[StoredTensor]:
+def _folder_tensors(folder: Path, spec: DecoderSpec) -> Iterator[StoredTensor]:
+    for stored in _stored_tensors(folder):
+        yield from _placed(stored, hf_config.places(stored.name, spec))
+
+
+def _stored_tensors(folder: Path) -> Iterator[StoredTensor]:
     tensors = read_tensors(folder)
     layout = int4_layout(read_json(folder / "config.json"))
     if layout is not None:
