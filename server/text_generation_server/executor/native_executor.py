@@ -89,7 +89,9 @@ def _load(
 def _given(tensor: RawTensor) -> tuple[str, tuple[int, ...], Bytes, _Groups | None]:
     """As `Decoder.load` takes it."""
     groups = tensor.groups
-    scales = groups and (groups.group, groups.scales.view(np.uint8), groups.zeros)
+    if groups is None:
+        return (tensor.type, tensor.shape, tensor.data, None)
+    scales = (groups.group, groups.scales.view(np.uint8), groups.zeros)
     return (tensor.type, tensor.shape, tensor.data, scales)
 
 
