@@ -6,7 +6,6 @@ type or alignment raises ValueError. Every class belongs to one thread at a time
 threads at once raise RuntimeError. Out-of-range ids raise IndexError or ValueError, never crash.
 """
 
-from collections.abc import Sequence
 from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol, Self, final
 
