@@ -215,6 +215,12 @@ impl Secret {
         Self(text)
     }
 
+    /// Whether a client can send it as the token of a header.
+    #[must_use]
+    pub fn is_sendable(&self) -> bool {
+        !self.0.is_empty() && self.0.bytes().all(|byte| byte.is_ascii_graphic())
+    }
+
     /// The text itself.
     #[must_use]
     pub fn expose(&self) -> &str {

@@ -69,8 +69,8 @@ class _Plan(Protocol):
 class Decoder:
     """A model's packed weights, its compute threads, and the steps over them.
 
-    The logits of a token are a pure function of model, weights and the tokens before it, to the bit,
-    on one instruction set: whatever the chunks, the batch, the threads and the pages.
+    The logits of a token are a pure function of model, weights and the tokens before it, to the
+    bit, on one instruction set: whatever the chunks, the batch, the threads and the pages.
     """
 
     @staticmethod
@@ -88,10 +88,10 @@ class Decoder:
         """Pack the weights with all threads.
 
         spec: `DecoderSpec.resolved` as JSON. tensors: by name; type, shape, data [bytes] and for
-        int4 group, scales and zeros (`RawTensor`), borrowed for the call. weights: "bf16", "int8" or
-        "int4", None for what the tensors are. kv_dtype: "bf16" or "int8". isa: an instruction set
-        other than the best one. sharing: whether sequences that begin with the same pages read them
-        together, which changes no result. progress: told (layers packed, layers in all).
+        int4 group, scales and zeros (`RawTensor`), borrowed for the call. weights: "bf16", "int8"
+        or "int4", None for what the tensors are. kv_dtype: "bf16" or "int8". isa: an instruction
+        set other than the best one. sharing: whether sequences that begin with the same pages read
+        them together, which changes no result. progress: told (layers packed, layers in all).
         Raises ValueError for what does not belong together or is not finite.
         """
 

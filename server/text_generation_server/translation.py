@@ -24,7 +24,6 @@ _REASONS = {
 }
 _CODES = {
     ErrorCode.INVALID: engine_pb2.ERROR_CODE_INVALID,
-    ErrorCode.OUT_OF_CAPACITY: engine_pb2.ERROR_CODE_OUT_OF_CAPACITY,
     ErrorCode.TIMEOUT: engine_pb2.ERROR_CODE_TIMEOUT,
     ErrorCode.ENGINE_FAILED: engine_pb2.ERROR_CODE_ENGINE_FAILED,
 }

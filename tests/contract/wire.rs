@@ -104,8 +104,8 @@ fn step() -> pb::EngineEvent {
         }),
     });
     let error = pb::finished::Outcome::Error(pb::Error {
-        code: pb::ErrorCode::OutOfCapacity.into(),
-        message: "the request needs 9 pages, the pool has 8 – ask for less".to_owned(),
+        code: pb::ErrorCode::EngineFailed.into(),
+        message: "the step failed – try again".to_owned(),
         retryable: true,
     });
     let finished = |request_id, outcome| pb::Finished {

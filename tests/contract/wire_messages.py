@@ -57,8 +57,8 @@ def step() -> pb.EngineEvent:
         receipt=receipt,
     )
     error = pb.Error(
-        code=pb.ERROR_CODE_OUT_OF_CAPACITY,
-        message="the request needs 9 pages, the pool has 8 \N{EN DASH} ask for less",
+        code=pb.ERROR_CODE_ENGINE_FAILED,
+        message="the step failed \N{EN DASH} try again",
         retryable=True,
     )
     finished = [

@@ -100,8 +100,7 @@ fn check_texts(args: &Args, mistakes: &mut Mistakes) {
         });
     }
     if let Some(key) = &args.server.api_key {
-        let key = key.expose();
-        mistakes.check(!key.is_empty() && key.bytes().all(|b| b.is_ascii_graphic()), || {
+        mistakes.check(key.is_sendable(), || {
             "--api-key is empty or holds blanks or characters outside ASCII: no client could send it"
                 .to_owned()
         });

@@ -106,9 +106,21 @@ impl Decoder {
         progress: impl FnMut(usize, usize),
     ) -> Result<Self, LoadError> {
         spec.check().map_err(LoadError::Spec)?;
-        let layout = KvLayout::new(options.kv, spec.num_layers, spec.num_kv_heads, spec.head_dim)?;
+        let layout = KvLayout::new(
+            options.kv,
+            spec.num_layers,
+            spec.num_kv_heads,
+            spec.head_dim,
+        )?;
         let mut team = Team::new(options.num_threads)?;
-        let model = Model::load(spec, tensors, options.weights, options.isa, &mut team, progress)?;
+        let model = Model::load(
+            spec,
+            tensors,
+            options.weights,
+            options.isa,
+            &mut team,
+            progress,
+        )?;
         Ok(Self {
             buffers: Buffers::new(&model),
             scratch: Scratch::new(&layout, team.count()),
@@ -242,7 +254,10 @@ impl Decoder {
         })?;
         let rows = 0..plan.sample_rows.len();
         // SAFETY: no thread computes any more.
-        Ok(rows.flat_map(|row| unsafe { self.buffers.logits.row(row) }).copied().collect())
+        Ok(rows
+            .flat_map(|row| unsafe { self.buffers.logits.row(row) })
+            .copied()
+            .collect())
     }
 
     /// Runs a step on all threads; `finish` ends it on each.
@@ -253,7 +268,8 @@ impl Decoder {
     ) -> Result<(), StepError> {
         self.check(plan)?;
         let bound = self.bound.as_ref().ok_or(StepError::Unbound)?;
-        self.buffers.resize(plan.tokens.len(), plan.sample_rows.len());
+        self.buffers
+            .resize(plan.tokens.len(), plan.sample_rows.len());
         let sequences: Vec<_> = plan.sequences().collect();
         let attention = self
             .model
@@ -305,5 +321,7 @@ fn row_borders(sequences: &[SequenceRows<'_>], rows: usize, threads: usize) -> V
             _ => row,
         }
     };
-    (0..=threads).map(|thread| border(rows * thread / threads)).collect()
+    (0..=threads)
+        .map(|thread| border(rows * thread / threads))
+        .collect()
 }

@@ -57,7 +57,11 @@ impl Tensor {
         };
         let groups = groups
             .map(|(group, scales, zeros)| {
-                PyResult::Ok((group, Items::new("scales", &scales)?, Items::new("zeros", &zeros)?))
+                PyResult::Ok((
+                    group,
+                    Items::new("scales", &scales)?,
+                    Items::new("zeros", &zeros)?,
+                ))
             })
             .transpose()?;
         Ok(Self {
@@ -122,10 +126,14 @@ fn instruction_set(name: Option<&str>) -> PyResult<Isa> {
     let Some(name) = name else {
         return Ok(Isa::detect());
     };
-    let isa: Isa = name.parse().map_err(|error| PyValueError::new_err(format!("{error}")))?;
+    let isa: Isa = name
+        .parse()
+        .map_err(|error| PyValueError::new_err(format!("{error}")))?;
     match isa.is_supported() {
         true => Ok(isa),
-        false => Err(PyValueError::new_err(format!("this processor has no {isa}"))),
+        false => Err(PyValueError::new_err(format!(
+            "this processor has no {isa}"
+        ))),
     }
 }
 
@@ -213,7 +221,10 @@ impl Decoder {
         spec, tensors, *, num_threads, weights = None, kv_dtype = "bf16", isa = None,
         sharing = true, progress = None,
     ))]
-    #[expect(clippy::too_many_arguments, reason = "keyword arguments of one Python method")]
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "keyword arguments of one Python method"
+    )]
     fn load(
         py: Python<'_>,
         spec: &str,
@@ -233,7 +244,10 @@ impl Decoder {
             num_threads: NonZeroUsize::new(num_threads.0)
                 .filter(|count| count.get() <= MAX_THREADS)
                 .ok_or_else(|| {
-                    let text = format!("num_threads is {}, expected 1 to {MAX_THREADS}", num_threads.0);
+                    let text = format!(
+                        "num_threads is {}, expected 1 to {MAX_THREADS}",
+                        num_threads.0
+                    );
                     PyValueError::new_err(text)
                 })?,
             isa: instruction_set(isa)?,

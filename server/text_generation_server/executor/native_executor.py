@@ -7,6 +7,7 @@ import hashlib
 import json
 import os
 
+import numpy as np
 from tqdm import tqdm
 
 from text_generation_server._native import Decoder, PagePool, __version__
@@ -17,10 +18,13 @@ from text_generation_server.executor.step import ExecutorFacts, StepPlan, StepRe
 from text_generation_server.executor.ticket import CompletedTicket
 from text_generation_server.models.digest import weights_digest
 from text_generation_server.models.errors import ModelError
+from text_generation_server.models.mapped_file import Bytes
 from text_generation_server.models.raw_tensor import RawTensor
 from text_generation_server.models.source import ModelSource
 from text_generation_server.models.spec import DecoderSpec
 from text_generation_server.models.weights import raw_tensors
+
+_Groups = tuple[int, Bytes, Bytes]
 
 
 class NativeExecutor:
@@ -82,11 +86,13 @@ def _load(
             raise ModelError(f"{source.path} cannot be loaded: {error}") from error
 
 
-def _given(tensor: RawTensor) -> tuple[object, ...]:
+def _given(tensor: RawTensor) -> tuple[str, tuple[int, ...], Bytes, _Groups | None]:
     """As `Decoder.load` takes it."""
     groups = tensor.groups
-    scales = groups and (groups.group, groups.scales.view("u1"), groups.zeros)
-    return (str(tensor.type), list(tensor.shape), tensor.data, scales)
+    if groups is None:
+        return (tensor.type, tensor.shape, tensor.data, None)
+    scales = (groups.group, groups.scales.view(np.uint8), groups.zeros)
+    return (tensor.type, tensor.shape, tensor.data, scales)
 
 
 def _facts(

@@ -141,6 +141,7 @@ def _gemma3(file: GgufFile, spec: DecoderSpec) -> DecoderSpec:
 
 
 def _phi3(file: GgufFile, spec: DecoderSpec) -> DecoderSpec:
+    # llama.cpp leaves the window aside; here, as in transformers, it counts.
     return replace(spec, layer_windows=_windows(file, spec, [True] * spec.num_layers))
 
 

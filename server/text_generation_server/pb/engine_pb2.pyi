@@ -18,7 +18,6 @@ class ErrorCode(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     __slots__ = ()
     ERROR_CODE_UNSPECIFIED: _ClassVar[ErrorCode]
     ERROR_CODE_INVALID: _ClassVar[ErrorCode]
-    ERROR_CODE_OUT_OF_CAPACITY: _ClassVar[ErrorCode]
     ERROR_CODE_TIMEOUT: _ClassVar[ErrorCode]
     ERROR_CODE_ENGINE_FAILED: _ClassVar[ErrorCode]
 FINISH_REASON_UNSPECIFIED: FinishReason
@@ -27,7 +26,6 @@ FINISH_REASON_STOP_TOKEN: FinishReason
 FINISH_REASON_CANCELLED: FinishReason
 ERROR_CODE_UNSPECIFIED: ErrorCode
 ERROR_CODE_INVALID: ErrorCode
-ERROR_CODE_OUT_OF_CAPACITY: ErrorCode
 ERROR_CODE_TIMEOUT: ErrorCode
 ERROR_CODE_ENGINE_FAILED: ErrorCode
 

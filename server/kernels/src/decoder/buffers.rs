@@ -42,7 +42,9 @@ impl Buffers {
         let inputs = |width, formats: Vec<_>| Inputs::new(model.isa, width, formats);
         let of_layers = |pick: fn(&super::model::Layer) -> [&super::model::Projection; 2]| {
             let projections = model.layers.iter().flat_map(pick);
-            projections.flat_map(|projection| projection.formats()).collect()
+            projections
+                .flat_map(|projection| projection.formats())
+                .collect()
         };
         Self {
             hidden: Rows::new(spec.hidden_size),
@@ -51,8 +53,15 @@ impl Buffers {
             attended: Rows::new(spec.query_size()),
             inner: Rows::new(spec.intermediate_size),
             logits: Rows::new(spec.vocab_size),
-            angles: spec.ropes.iter().map(|rope| Rows::new(2 * rope.frequencies.len())).collect(),
-            hidden_in: inputs(spec.hidden_size, of_layers(|layer| [&layer.qkv, &layer.gate_up])),
+            angles: spec
+                .ropes
+                .iter()
+                .map(|rope| Rows::new(2 * rope.frequencies.len()))
+                .collect(),
+            hidden_in: inputs(
+                spec.hidden_size,
+                of_layers(|layer| [&layer.qkv, &layer.gate_up]),
+            ),
             query_in: inputs(spec.query_size(), of_layers(|layer| [&layer.output; 2])),
             inner_in: inputs(spec.intermediate_size, of_layers(|layer| [&layer.down; 2])),
             sampled_in: inputs(spec.hidden_size, model.head.formats().collect()),
@@ -61,7 +70,12 @@ impl Buffers {
 
     /// Makes room for a step of `tokens` tokens and `sampled` rows of logits.
     pub(super) fn resize(&mut self, tokens: usize, sampled: usize) {
-        let rows = [&mut self.hidden, &mut self.qkv, &mut self.attended, &mut self.inner];
+        let rows = [
+            &mut self.hidden,
+            &mut self.qkv,
+            &mut self.attended,
+            &mut self.inner,
+        ];
         for rows in rows.into_iter().chain(&mut self.angles) {
             rows.resize(tokens);
         }
@@ -78,7 +92,10 @@ impl Inputs {
     fn new(isa: Isa, width: usize, mut formats: Vec<ActivationFormat>) -> Self {
         formats.sort_unstable();
         formats.dedup();
-        let formats = formats.into_iter().map(|format| Activations::new(isa, format)).collect();
+        let formats = formats
+            .into_iter()
+            .map(|format| Activations::new(isa, format))
+            .collect();
         Self { width, formats }
     }
 

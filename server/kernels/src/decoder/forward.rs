@@ -12,9 +12,7 @@ use super::model::{Layer, Model, Projection};
 use super::plan::Plan;
 use super::rows::Rows;
 use super::spec::QkNorm;
-use crate::attention::{
-    AttentionPlan, LayerAttention, Pages, Scratch, SequenceRows, write_kv,
-};
+use crate::attention::{AttentionPlan, LayerAttention, Pages, Scratch, SequenceRows, write_kv};
 use crate::matmul::{Join, multiply};
 use crate::norm::{rms_norm, rms_norm_in_place};
 use crate::rope;
@@ -56,7 +54,10 @@ impl Step<'_> {
         let share = member.share(self.pages.layout().page_bytes(), 64);
         for pair in self.plan.copies.as_chunks::<2>().0 {
             // SAFETY: the plan's page ids are checked, and each thread has its own bytes.
-            unsafe { self.pages.copy(pair[0] as usize, pair[1] as usize, share.clone()) };
+            unsafe {
+                self.pages
+                    .copy(pair[0] as usize, pair[1] as usize, share.clone())
+            };
         }
     }
 
@@ -65,9 +66,13 @@ impl Step<'_> {
         for row in self.rows(member) {
             // SAFETY: rows are this thread's own until the wait.
             let hidden = unsafe { self.buffers.hidden.row_mut(row) };
-            model.embedding().row(model.isa, self.plan.tokens[row] as usize, hidden);
+            model
+                .embedding()
+                .row(model.isa, self.plan.tokens[row] as usize, hidden);
             if spec.embedding_multiplier != 1.0 {
-                hidden.iter_mut().for_each(|x| *x *= spec.embedding_multiplier);
+                hidden
+                    .iter_mut()
+                    .for_each(|x| *x *= spec.embedding_multiplier);
             }
             for (index, rope) in spec.ropes.iter().enumerate() {
                 // SAFETY: as above.
@@ -88,7 +93,12 @@ impl Step<'_> {
         self.write_keys_and_values(member, index, layer);
         self.attend_layer(member, index, layer);
         self.quantize_rows(member, &buffers.query_in, &buffers.attended);
-        self.add(member, &layer.output, &buffers.query_in, layer.post_attention.as_deref());
+        self.add(
+            member,
+            &layer.output,
+            &buffers.query_in,
+            layer.post_attention.as_deref(),
+        );
     }
 
     fn attend_layer(&self, member: &Member<'_>, index: usize, layer: &Layer) {
@@ -129,7 +139,13 @@ impl Step<'_> {
         // SAFETY: these rows are written, and no other thread has them nor one that shares a cell.
         unsafe {
             let kv = [keys, keys + spec.kv_size()].map(|offset| self.buffers.qkv.cells(offset));
-            write_kv(self.model.isa, (self.pages, index), self.sequences, rows, kv);
+            write_kv(
+                self.model.isa,
+                (self.pages, index),
+                self.sequences,
+                rows,
+                kv,
+            );
         }
         member.wait();
     }
@@ -156,9 +172,20 @@ impl Step<'_> {
         let (buffers, model) = (self.buffers, self.model);
         self.quantize_hidden(member, layer.pre_mlp.as_deref(), &buffers.hidden_in);
         let gated = Join::Gated(model.activation());
-        self.project(member, &layer.gate_up, &buffers.hidden_in, &buffers.inner, gated);
+        self.project(
+            member,
+            &layer.gate_up,
+            &buffers.hidden_in,
+            &buffers.inner,
+            gated,
+        );
         self.quantize_rows(member, &buffers.inner_in, &buffers.inner);
-        self.add(member, &layer.down, &buffers.inner_in, layer.post_mlp.as_deref());
+        self.add(
+            member,
+            &layer.down,
+            &buffers.inner_in,
+            layer.post_mlp.as_deref(),
+        );
     }
 
     fn logits(&self, member: &Member<'_>) {
@@ -171,7 +198,13 @@ impl Step<'_> {
             self.quantize_normed(row, index, Some(&model.norm), &buffers.sampled_in);
         }
         member.wait();
-        self.project(member, &model.head, &buffers.sampled_in, &buffers.logits, Join::Store);
+        self.project(
+            member,
+            &model.head,
+            &buffers.sampled_in,
+            &buffers.logits,
+            Join::Store,
+        );
     }
 
     /// The hidden states, normalised if there is a norm, as input of a projection.
@@ -207,16 +240,29 @@ impl Step<'_> {
     }
 
     /// Adds a projection to the hidden states, normalised if there is a norm.
-    fn add(&self, member: &Member<'_>, projection: &Projection, from: &Inputs, norm: Option<&[f32]>) {
+    fn add(
+        &self,
+        member: &Member<'_>,
+        projection: &Projection,
+        from: &Inputs,
+        norm: Option<&[f32]>,
+    ) {
         let (buffers, spec) = (self.buffers, &self.model.spec);
         let factor = spec.residual_multiplier;
         let Some(weight) = norm else {
-            return self.project(member, projection, from, &buffers.hidden, Join::Add { factor });
+            return self.project(
+                member,
+                projection,
+                from,
+                &buffers.hidden,
+                Join::Add { factor },
+            );
         };
         self.project(member, projection, from, &buffers.normed, Join::Store);
         for row in self.rows(member) {
             // SAFETY: rows are this thread's own until the wait.
-            let (added, hidden) = unsafe { (buffers.normed.row_mut(row), buffers.hidden.row_mut(row)) };
+            let (added, hidden) =
+                unsafe { (buffers.normed.row_mut(row), buffers.hidden.row_mut(row)) };
             rms_norm_in_place(self.model.isa, added, weight, spec.norm_eps);
             for (x, added) in hidden.iter_mut().zip(added) {
                 *x += factor * *added;
@@ -242,7 +288,14 @@ impl Step<'_> {
         logits
     }
 
-    fn project(&self, member: &Member<'_>, projection: &Projection, from: &Inputs, to: &Rows, join: Join) {
+    fn project(
+        &self,
+        member: &Member<'_>,
+        projection: &Projection,
+        from: &Inputs,
+        to: &Rows,
+        join: Join,
+    ) {
         for part in &projection.parts {
             let input = from.of(part.matrix.kind().activations());
             let panels = part.matrix.thread_panels(member.index());

@@ -120,7 +120,9 @@ pub(super) struct Part {
 impl Projection {
     /// The formats its input is wanted in.
     pub(super) fn formats(&self) -> impl Iterator<Item = ActivationFormat> {
-        self.parts.iter().map(|part| part.matrix.kind().activations())
+        self.parts
+            .iter()
+            .map(|part| part.matrix.kind().activations())
     }
 
     fn kinds(&self) -> impl Iterator<Item = WeightKind> {
@@ -168,7 +170,9 @@ impl Model {
 
     /// Where tokens look up their vectors.
     pub(super) fn embedding(&self) -> &Matrix {
-        self.embedding.as_ref().unwrap_or(&self.head.parts[0].matrix)
+        self.embedding
+            .as_ref()
+            .unwrap_or(&self.head.parts[0].matrix)
     }
 
     /// The gate's activation, as products know it.
@@ -280,7 +284,11 @@ impl<'a, 't> Loader<'a, 't> {
             let name = format!("{prefix}{name}_layernorm.weight");
             self.norm_if(wanted, &name, self.spec.hidden_size)
         };
-        let pre_mlp = if post { "pre_feedforward" } else { "post_attention" };
+        let pre_mlp = if post {
+            "pre_feedforward"
+        } else {
+            "post_attention"
+        };
         Ok([
             norm(pre, "input")?,
             norm(post, "post_attention")?,
@@ -320,13 +328,24 @@ impl<'a, 't> Loader<'a, 't> {
             .iter()
             .map(|(name, rows)| self.matrix(name, *rows, cols))
             .collect::<Result<Vec<_>, _>>()?;
-        let kinds: Vec<_> = sources.iter().map(|source| self.inner_kind(source.kind())).collect();
+        let kinds: Vec<_> = sources
+            .iter()
+            .map(|source| self.inner_kind(source.kind()))
+            .collect();
         let mut start = 0;
         for group in kinds.chunk_by(PartialEq::eq) {
             let (kind, range) = (group[0], start..start + group.len());
             start = range.end;
-            let names: Vec<&str> = wanted[range.clone()].iter().map(|(name, _)| &**name).collect();
-            let matrix = self.pack(kind, &sources[range], Arrangement::Stacked, &names.join(", "))?;
+            let names: Vec<&str> = wanted[range.clone()]
+                .iter()
+                .map(|(name, _)| &**name)
+                .collect();
+            let matrix = self.pack(
+                kind,
+                &sources[range],
+                Arrangement::Stacked,
+                &names.join(", "),
+            )?;
             let matrix = self.with_biases(matrix, &names, has_bias)?;
             let rows = matrix.rows();
             parts.push(Part {
@@ -347,7 +366,11 @@ impl<'a, 't> Loader<'a, 't> {
         let up = self.matrix(&names[1], rows, cols)?;
         let kinds = [gate, up].map(|source| self.inner_kind(source.kind()));
         // An output of one is computed beside its factor of the other: both must be of one kind.
-        let kind = if kinds[0] == kinds[1] { kinds[0] } else { WeightKind::Int8 };
+        let kind = if kinds[0] == kinds[1] {
+            kinds[0]
+        } else {
+            WeightKind::Int8
+        };
         let matrix = self.pack(kind, &[gate, up], Arrangement::GateUp, &names.join(", "))?;
         let names = names.each_ref().map(String::as_str);
         let matrix = self.with_biases(matrix, &names, self.spec.mlp_bias)?;
@@ -393,7 +416,9 @@ impl<'a, 't> Loader<'a, 't> {
                 *outcome.lock().unwrap_or_else(|lock| lock.into_inner()) = Err(error);
             }
         })?;
-        let outcome = outcome.into_inner().unwrap_or_else(|lock| lock.into_inner());
+        let outcome = outcome
+            .into_inner()
+            .unwrap_or_else(|lock| lock.into_inner());
         outcome.and_then(|()| packing.finish()).map_err(failed)
     }
 

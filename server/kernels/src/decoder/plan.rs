@@ -123,7 +123,11 @@ impl<'a> Plan<'a> {
         check_range("copies", signed(self.copies), bounds.num_pages)?;
         check_range("pages", signed(self.pages), bounds.num_pages)?;
         check_range("sample_rows", signed(self.sample_rows), self.tokens.len())?;
-        check_range("context_lengths", signed(self.context_lengths), bounds.max_positions)?;
+        check_range(
+            "context_lengths",
+            signed(self.context_lengths),
+            bounds.max_positions,
+        )?;
         self.check_pages(bounds)
     }
 

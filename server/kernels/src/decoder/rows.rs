@@ -59,7 +59,10 @@ impl Rows {
     ///
     /// # Safety
     /// No other thread reads or writes the row before the reference is gone.
-    #[expect(clippy::mut_from_ref, reason = "the caller's promise makes it the only one")]
+    #[expect(
+        clippy::mut_from_ref,
+        reason = "the caller's promise makes it the only one"
+    )]
     pub(super) unsafe fn row_mut(&self, index: usize) -> &mut [f32] {
         assert!(index < self.rows, "row {index} of {}", self.rows);
         // SAFETY: as above.

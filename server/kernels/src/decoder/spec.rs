@@ -135,7 +135,9 @@ impl Spec {
         }
         let (heads, kv_heads) = (self.num_heads, self.num_kv_heads);
         if !heads.is_multiple_of(kv_heads) {
-            return Err(format!("{heads} heads are no multiple of {kv_heads} kv heads"));
+            return Err(format!(
+                "{heads} heads are no multiple of {kv_heads} kv heads"
+            ));
         }
         self.check_layers()
     }
@@ -150,17 +152,28 @@ impl Spec {
                 return Err(format!("{name} has {length} entries, expected {expected}"));
             }
         }
-        if let Some(rope) = self.layer_ropes.iter().flatten().find(|&&r| r >= self.ropes.len()) {
+        if let Some(rope) = self
+            .layer_ropes
+            .iter()
+            .flatten()
+            .find(|&&r| r >= self.ropes.len())
+        {
             return Err(format!("a layer has rope {rope} of {}", self.ropes.len()));
         }
         if self.layer_windows.contains(&Some(0)) {
             return Err("an attention window is 0, expected at least 1".to_owned());
         }
         let head_dim = self.head_dim;
-        match self.ropes.iter().find(|rope| 2 * rope.frequencies.len() > head_dim) {
+        match self
+            .ropes
+            .iter()
+            .find(|rope| 2 * rope.frequencies.len() > head_dim)
+        {
             Some(rope) => {
                 let cells = 2 * rope.frequencies.len();
-                Err(format!("a rope turns {cells} cells of a head of {head_dim}"))
+                Err(format!(
+                    "a rope turns {cells} cells of a head of {head_dim}"
+                ))
             }
             None => Ok(()),
         }
