@@ -108,7 +108,7 @@ def _facts(
         decoder.weights,
         options.kv_dtype,
         description,
-        weights_digest(source),
+        weights_digest(source, options.cache_dir),
     ]
     threads = f"{decoder.num_threads} thread{'s' * (decoder.num_threads > 1)}"
     return ExecutorFacts(
