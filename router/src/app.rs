@@ -1,7 +1,8 @@
 //! All routes on one screen.
 
 use axum::Router;
-use axum::middleware::from_fn_with_state;
+use axum::extract::DefaultBodyLimit;
+use axum::middleware::{from_fn, from_fn_with_state};
 use axum::routing::{get, post};
 use http::{HeaderValue, Method, header};
 use tower_http::cors::{AllowOrigin, Any, CorsLayer};
@@ -22,10 +23,12 @@ use crate::api::routes::info::info;
 use crate::api::routes::metrics::metrics;
 use crate::api::routes::models::models;
 use crate::api::routes::tokenize::tokenize;
-use crate::error::ApiError;
+use crate::error::{ApiError, shape_errors};
 pub use crate::model::AppState;
+use crate::serve::body::{Bodies, receive_body};
 
-/// The whole HTTP surface.
+/// The whole HTTP surface: routes, and around them, from the inside, the bounds on bodies, the headers
+/// for browsers and for tracing, the form of errors.
 pub fn app(state: AppState) -> Router {
     let locked = Router::new()
         .route("/", post(compat))
@@ -44,15 +47,20 @@ pub fn app(state: AppState) -> Router {
         .route("/v1/models", get(models))
         .route("/metrics", get(metrics));
     let docs = SwaggerUi::new("/docs").url("/openapi.json", ApiDoc::openapi());
-    let cors = cors(&state.config().router.cors_allow_origin);
+    let config = &state.config().router;
+    let (bodies, cors) = (Bodies::new(&config.http), cors(&config.cors_allow_origin));
     locked
         .merge(open)
         .merge(docs)
         .method_not_allowed_fallback(async || ApiError::MethodNotAllowed)
         .fallback(async || ApiError::NotFound)
+        // `receive_body` keeps the limit, with an error that names it.
+        .layer(DefaultBodyLimit::disable())
+        .layer(from_fn_with_state(bodies, receive_body))
         .layer(cors)
         .layer(PropagateRequestIdLayer::x_request_id())
         .layer(SetRequestIdLayer::x_request_id(MakeRequestUuid))
+        .layer(from_fn(shape_errors))
         .with_state(state)
 }
 

@@ -30,20 +30,29 @@ pub struct ModelConfig {
     pub revision: Option<String>,
     /// Which executor runs the model.
     pub executor: ExecutorKind,
-    /// Type of weights and KV.
+    /// Type of unquantized weights.
     pub dtype: Dtype,
+    /// How the weights are quantized; `None` means as the source is.
+    pub quantize: Option<Quantize>,
+    /// Type of keys and values in the cache.
+    pub kv_cache_dtype: KvCacheDtype,
     /// A `tokenizer_config.json` whose chat template replaces the model's own.
     pub tokenizer_config_path: Option<PathBuf>,
     /// Folder of the hub cache; `None` means the hub library's own default.
     pub hub_cache: Option<PathBuf>,
+    /// Folder for what the shard derives from a model's files (packed weights, tokenizers); `None`
+    /// means that nothing is kept.
+    pub cache_dir: Option<PathBuf>,
 }
 
 /// Executor choice.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum ExecutorKind {
-    /// The best one for the machine.
+    /// Native, or torch for what native does not compute.
     Auto,
+    /// The CPU kernels of this package.
+    Native,
     /// PyTorch.
     Torch,
     /// The exact integer model of the tests: no weights, real tokenizer.
@@ -54,7 +63,7 @@ pub enum ExecutorKind {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Dtype {
-    /// float32 on a CPU, the checkpoint's type on a GPU.
+    /// The executor's choice: what the source is for native, float32 for torch.
     Auto,
     /// 32 bits.
     Float32,
@@ -62,6 +71,32 @@ pub enum Dtype {
     Bfloat16,
     /// 16 bits, 5 of exponent.
     Float16,
+}
+
+/// Quantization of the weights.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Quantize {
+    /// 8 bits, made at load from any source.
+    Int8,
+    /// 4 bits, made at load from any source.
+    Int4,
+    /// 4 bits, as the model's folder says.
+    Awq,
+    /// 4 bits, as the model's folder says.
+    Gptq,
+}
+
+/// Numeric type of keys and values.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum KvCacheDtype {
+    /// bf16 for native, the weights' type for torch.
+    Auto,
+    /// 16 bits, 8 of exponent.
+    Bf16,
+    /// 8 bits, quantized when written.
+    Int8,
 }
 
 /// The shard's share of the configuration. `None` means: the shard decides from model and machine.
@@ -178,6 +213,12 @@ impl Secret {
     #[must_use]
     pub fn new(text: String) -> Self {
         Self(text)
+    }
+
+    /// Whether a client can send it as the token of a header.
+    #[must_use]
+    pub fn is_sendable(&self) -> bool {
+        !self.0.is_empty() && self.0.bytes().all(|byte| byte.is_ascii_graphic())
     }
 
     /// The text itself.

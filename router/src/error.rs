@@ -137,8 +137,6 @@ pub enum ShardErrorCode {
     Protocol,
     /// The shard found that the request breaks the wire contract.
     Invalid,
-    /// The request does not fit the shard's memory.
-    OutOfCapacity,
     /// The step that computed the request failed.
     EngineFailed,
 }
@@ -151,7 +149,6 @@ impl ShardErrorCode {
             Self::Unavailable => "unavailable",
             Self::Protocol => "protocol",
             Self::Invalid => "invalid",
-            Self::OutOfCapacity => "out_of_capacity",
             Self::EngineFailed => "engine_failed",
         }
     }

@@ -30,4 +30,4 @@ pub mod pb {
 }
 
 /// Version of the wire contract that this router speaks.
-pub const PROTOCOL_VERSION: u32 = 1;
+pub const PROTOCOL_VERSION: u32 = 2;

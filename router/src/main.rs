@@ -4,14 +4,14 @@ use std::path::PathBuf;
 
 use anyhow::Context;
 use clap::Parser;
-use text_generation_router::config::ServeConfig;
+use text_generation_router::config::{Secret, ServeConfig};
 use text_generation_router::serve::Server;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::EnvFilter;
 
 /// HTTP router for a shard that is already running.
-#[derive(Debug, Parser)]
+#[derive(Parser)]
 #[command(version)]
 struct Args {
     /// The configuration, as the launcher writes it.
@@ -24,6 +24,10 @@ struct Args {
     /// Port to listen on, in the place of the configuration's.
     #[arg(long)]
     port: Option<u16>,
+    /// Key that clients send as `Authorization: Bearer KEY`; the configuration never holds one.
+    /// Prefer the environment variable: flags are visible to other users of the machine.
+    #[arg(long, env = "API_KEY", hide_env_values = true)]
+    api_key: Option<String>,
 }
 
 #[tokio::main]
@@ -58,5 +62,48 @@ fn config(args: Args) -> anyhow::Result<ServeConfig> {
     if let Some(port) = args.port {
         config.router.port = port;
     }
+    config.router.api_key = args.api_key.map(Secret::new);
+    anyhow::ensure!(
+        config
+            .router
+            .api_key
+            .as_ref()
+            .is_none_or(Secret::is_sendable),
+        "--api-key is empty or holds blanks or characters outside ASCII: no client could send it"
+    );
     Ok(config)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const CONFIG: &str = concat!(
+        env!("CARGO_MANIFEST_DIR"),
+        "/../tests/contract/serve_config.json"
+    );
+
+    fn configured(flags: &[&str]) -> anyhow::Result<ServeConfig> {
+        let program = ["text-generation-router", "--config", CONFIG];
+        config(Args::try_parse_from([&program, flags].concat())?)
+    }
+
+    #[test]
+    fn the_key_and_what_replaces_the_configuration_arrive() {
+        let flags = ["--api-key", "hunter2", "--port", "7"];
+        let router = configured(&flags).expect("the file is whole").router;
+        assert_eq!(router.port, 7);
+        assert_eq!(router.api_key.expect("a key").expose(), "hunter2");
+    }
+
+    #[test]
+    fn a_key_that_no_client_can_send_is_refused() {
+        for key in ["", "two words", "schl\u{fc}ssel"] {
+            let error = configured(&["--api-key", key]).expect_err("not sendable");
+            assert!(
+                error.to_string().contains("no client could send"),
+                "{error}"
+            );
+        }
+    }
 }

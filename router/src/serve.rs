@@ -3,9 +3,6 @@
 use std::pin::pin;
 use std::time::Duration;
 
-use axum::Router;
-use axum::extract::DefaultBodyLimit;
-use axum::middleware::{from_fn, from_fn_with_state};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -14,15 +11,13 @@ use tonic::transport::Endpoint;
 
 use crate::app::app;
 use crate::config::ServeConfig;
-use crate::error::shape_errors;
 use crate::metrics;
 use crate::model::AppState;
 use crate::shard::link::{Link, endpoint};
 
-mod body;
+pub(crate) mod body;
 mod connection;
 
-use body::{Bodies, receive_body};
 use connection::Connections;
 
 /// How often the recorder folds the histograms' samples together.
@@ -106,7 +101,7 @@ impl Server {
         background.spawn(Link::new(self.state.clone(), endpoint).run());
         background.spawn(keep_metrics());
 
-        let mut connections = Connections::new(&config.http, service(&self.state));
+        let mut connections = Connections::new(&config.http, app(self.state.clone()));
         let mut shutdown = pin!(shutdown);
         tokio::select! {
             () = connections.accept(&listener) => {}
@@ -131,16 +126,6 @@ fn shard_endpoint(address: &str) -> Result<Endpoint, ServeError> {
         address: address.to_owned(),
         source,
     })
-}
-
-/// All routes, with the bounds on bodies inside and the form of errors outside.
-fn service(state: &AppState) -> Router {
-    let bodies = Bodies::new(&state.config().router.http);
-    app(state.clone())
-        // `receive_body` keeps the limit, with an error that names it.
-        .layer(DefaultBodyLimit::disable())
-        .layer(from_fn_with_state(bodies, receive_body))
-        .layer(from_fn(shape_errors))
 }
 
 async fn keep_metrics() {

@@ -290,6 +290,10 @@ def test_timeout_fails_the_request_alone() -> None:
             make_request(1, tokens_of(3, VOCAB_SIZE)),
             "token id 64 is not below the vocabulary of 64",
         ),
+        (
+            make_request(1, prompt(5), params=SamplingParams(logit_bias=[(VOCAB_SIZE, 1.0)])),
+            "token id 64 is not below the vocabulary of 64",
+        ),
         (make_request(1, prompt(5), 0), "max_new_tokens is 0"),
         (make_request(1, prompt(5), domains=DomainSpans.public(6)), "domains cover 6 tokens"),
     ],

@@ -217,6 +217,9 @@ class TestSamplingParams:
         assert params.seed == 2**64 - 1
         assert (params.top_p, params.typical_p, params.repetition_penalty) == (1.0, 1.0, 1.0)
         assert (params.frequency_penalty, params.presence_penalty) == (0.0, 0.0)
+        assert params.logit_bias == []
+        biases = [(2**32 - 1, -100.0), (0, 0.5)]
+        assert SamplingParams(logit_bias=biases).logit_bias == biases
 
     @pytest.mark.parametrize(
         ("field", "value"),
@@ -235,9 +238,11 @@ class TestSamplingParams:
             ("seed", -1),
             ("seed", 2**64),
             ("top_n", -1),
+            ("logit_bias", [(0, float("nan"))]),
+            ("logit_bias", [(0, float("inf"))]),
         ],
     )
-    def test_values_out_of_range_are_refused_by_name(self, field: str, value: float) -> None:
+    def test_values_out_of_range_are_refused_by_name(self, field: str, value: object) -> None:
         with pytest.raises(ValueError, match=field):
             SamplingParams(**{field: value})  # type: ignore[arg-type]
 
@@ -257,6 +262,37 @@ class TestSampler:
         assert np.frombuffer(samples.top_ids, np.int32).tolist() == [0, 1]
         top_logprobs = np.frombuffer(samples.top_logprobs, np.float32)
         assert top_logprobs == pytest.approx(expected[1, :2].numpy(), abs=1e-5)
+
+    def test_biases_and_masks_bound_what_is_drawn(self) -> None:
+        sampler = Sampler(VOCAB_SIZE, 2)
+        sampler.open(0, SamplingParams(logit_bias=[(3, -100.0)]), u32(), u32())
+        sampler.open(1, SamplingParams(), u32(), u32())
+        logits = logits_of([0, 1, 2, 9, 8, 0, 0, 0], [5, 9, 7, 0, 0, 0, 0, 0])
+        slots, positions = int32(0, 1), int32(10, 20)
+        samples = sampler.sample(logits, slots, positions, int32(1), u32(0b1000_0101))
+        assert samples.token_ids.tolist() == [4, 2]
+        samples = sampler.sample(logits, slots, positions, int32(1, 0), u32(1, 0b10))
+        assert samples.token_ids.tolist() == [1, 0]
+
+    @pytest.mark.parametrize(
+        ("mask_rows", "masks", "message"),
+        [
+            (int32(0), None, "masks have 0 words, expected 1 masks of 1"),
+            (None, u32(1), "masks have 1 words, expected 0 masks"),
+            (int32(0), u32(1, 1), "masks have 2 words"),
+            (int32(1), u32(1), "mask_rows has 1, expected 0 to 1 - 1"),
+            (int32(-1), u32(1), "mask_rows has -1"),
+            (int32(0, 0), u32(1, 1), "row 0 has two masks"),
+            (int32(0), u32(0), "no finite logit of an allowed token"),
+            (int32(0), int32(0), "masks has items of format"),
+        ],
+    )
+    def test_wrong_masks_are_refused(
+        self, mask_rows: np.ndarray | None, masks: np.ndarray | None, message: str
+    ) -> None:
+        logits = logits_of([0.0] * 8)
+        with pytest.raises((ValueError, IndexError), match=message):
+            make_sampler().sample(logits, int32(0), int32(0), mask_rows, masks)
 
     def test_views_can_be_empty(self) -> None:
         samples = make_sampler().sample(logits_of(), int32(), int32())
@@ -306,6 +342,10 @@ class TestSampler:
                 sampler.close(slot)
         with pytest.raises(ValueError, match="vocabulary of 8"):
             sampler.open(0, SamplingParams(), u32(8), u32())
+        with pytest.raises(ValueError, match="token id 8 is not below the vocabulary of 8"):
+            sampler.open(0, SamplingParams(logit_bias=[(8, 1.0)]), u32(), u32())
+        with pytest.raises(ValueError, match="token id is -1"):
+            SamplingParams(logit_bias=[(-1, 1.0)])
         with pytest.raises(ValueError, match="is not open"):
             sampler.close(1)
         with pytest.raises(ValueError):

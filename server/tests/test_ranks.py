@@ -97,9 +97,8 @@ def _bound(executor: Executor) -> Executor:
 
 
 def test_plan_survives_the_wire() -> None:
-    opening = SlotOpening(
-        3, SamplingParams(temperature=0.5, seed=2**63, top_n=2), prompt(5), prompt(2, seed=1)
-    )
+    params = SamplingParams(temperature=0.5, seed=2**63, top_n=2, logit_bias=[(7, 0.1), (2, -1)])
+    opening = SlotOpening(3, params, prompt(5), prompt(2, seed=1))
     plan = StepPlan(
         copies=np.array([[1, 2]], np.int32),
         tokens=prompt(6),
@@ -110,6 +109,8 @@ def test_plan_survives_the_wire() -> None:
         pages=np.array([5], np.int32),
         sample_rows=np.array([5], np.int32),
         sample_slots=np.array([3], np.int32),
+        mask_rows=np.array([0], np.int32),
+        masks=np.array([[2**32 - 1, 7]], np.uint32),
         slots_opened=(opening,),
     )
     again = decode_plan(encode_plan(plan))
@@ -118,5 +119,6 @@ def test_plan_survives_the_wire() -> None:
             np.testing.assert_array_equal(getattr(again, name), getattr(plan, name))
     [slot] = again.slots_opened
     assert (slot.slot, slot.params.seed, slot.params.temperature) == (3, 2**63, 0.5)
+    assert slot.params.logit_bias == params.logit_bias
     np.testing.assert_array_equal(slot.prompt, opening.prompt)
     np.testing.assert_array_equal(slot.generated, opening.generated)

@@ -89,6 +89,16 @@ def test_answers_a_request(channel: grpc.Channel) -> None:
     router.close()
 
 
+def test_a_bias_reaches_the_sampler(channel: grpc.Channel) -> None:
+    biased = message(5)
+    biased.sampling.logit_bias.add(token_id=9, bias=1000)
+    router = Router(channel)
+    router.send(admit=pb.Admit(requests=[biased]))
+    ids, _ = router.answer(5)
+    assert ids == [9] * 5
+    router.close()
+
+
 def test_several_requests_of_one_admit_are_answered_apart(channel: grpc.Channel) -> None:
     router = Router(channel)
     router.send(admit=pb.Admit(requests=[message(i, seed=i) for i in range(4)]))

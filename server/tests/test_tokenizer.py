@@ -7,14 +7,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from text_generation_server.models.embedded import EMBEDDED_MODEL
 from text_generation_server.models.errors import ModelError
 from text_generation_server.models.gguf import GgufFile
 from text_generation_server.models.gguf_tokenizer import tokenizer_json
-from text_generation_server.models.source import EMBEDDED_MODEL, resolve
+from text_generation_server.models.source import resolve
 from tokenizers import Tokenizer
 from tokenizers.pre_tokenizers import ByteLevel
 
 GOLDEN = Path(__file__).parent / "golden" / "golden_tokens.json.gz"
+GOLDEN_SENTENCEPIECE = GOLDEN.with_name("golden_sentencepiece.json.gz")
 
 
 class OverriddenFile(GgufFile):
@@ -22,11 +24,7 @@ class OverriddenFile(GgufFile):
 
     def __init__(self, file: GgufFile, overrides: dict[str, Any]) -> None:
         self.path = file.path
-        self._reader = file._reader
-        self._overrides = overrides
-
-    def get(self, key: str, default: Any = None) -> Any:
-        return self._overrides[key] if key in self._overrides else super().get(key, default)
+        self._values = file._values | overrides
 
 
 @cache
@@ -38,6 +36,26 @@ def build(**overrides: Any) -> Tokenizer:
     """SmolLM's tokenizer with other values for some tokenizer.ggml keys."""
     renamed = {f"tokenizer.ggml.{key}": value for key, value in overrides.items()}
     return Tokenizer.from_buffer(tokenizer_json(OverriddenFile(smollm_file(), renamed)))
+
+
+@cache
+def golden_sentencepiece() -> dict[str, Any]:
+    return json.loads(gzip.decompress(GOLDEN_SENTENCEPIECE.read_bytes()))
+
+
+def build_sentencepiece(**overrides: Any) -> Tokenizer:
+    """Gemma's tokenizer, as far as the golden texts need it."""
+    tokens, scores, types = zip(*golden_sentencepiece()["vocabulary"], strict=True)
+    metadata = {
+        "model": "llama",
+        "tokens": list(tokens),
+        "scores": list(scores),
+        "token_type": list(types),
+        "bos_token_id": tokens.index("<bos>"),
+        "unknown_token_id": tokens.index("<unk>"),
+        "add_bos_token": False,
+    }
+    return build(**metadata | overrides)
 
 
 @cache
@@ -54,6 +72,28 @@ def test_ids_equal_those_of_llama_cpp(pre: str, least: int) -> None:
     assert len(cases) >= least
     wrong = [(text, ids) for text, ids in cases if tokenizer.encode(text).ids != ids]
     assert not wrong, f"{len(wrong)} of {len(cases)} differ, first: {wrong[0]}"
+
+
+@pytest.mark.parametrize("prefix", ["plain", "space_prefix"])
+def test_sentencepiece_ids_equal_those_of_llama_cpp(prefix: str) -> None:
+    tokenizer = build_sentencepiece(add_space_prefix=prefix == "space_prefix")
+    cases = golden_sentencepiece()[prefix]
+    assert len(cases) >= 500
+    wrong = [(text, ids) for text, ids in cases if tokenizer.encode(text).ids != ids]
+    assert not wrong, f"{len(wrong)} of {len(cases)} differ, first: {wrong[0]}"
+
+
+def test_sentencepiece_text_survives_a_round_trip() -> None:
+    tokenizer = build_sentencepiece(add_space_prefix=False)
+    for text, ids in golden_sentencepiece()["plain"]:
+        if "▁" not in text:  # becomes the space that it stands for
+            assert tokenizer.decode(ids, skip_special_tokens=False) == text
+
+
+def test_the_space_before_a_text_is_taken_back() -> None:
+    tokenizer = build_sentencepiece(add_space_prefix=True)
+    assert tokenizer.encode("the naïve façade").tokens[0] == "▁the"
+    assert tokenizer.decode(tokenizer.encode("the naïve façade").ids) == "the naïve façade"
 
 
 @pytest.mark.parametrize(
@@ -102,7 +142,10 @@ def test_bos_token_is_added_where_the_file_says_so() -> None:
 @pytest.mark.parametrize(
     ("overrides", "message"),
     [
-        ({"model": "llama"}, "tokenizer 'llama' is not supported"),
+        ({"model": "bert"}, "tokenizer 'bert' is not supported"),
+        ({"model": "llama"}, "no metadata key tokenizer.ggml.scores"),
+        ({"model": "llama", "scores": [0.0]}, "49152 tokens and 1 scores"),
+        ({"model": "llama", "scores": [0.0] * 49152, "unknown_token_id": 49152}, "none of 49152"),
         ({"pre": "default"}, "'default' is not supported, only gpt-2"),
         ({"pre": None}, "not supported"),
         ({"add_space_prefix": True}, "space prefix"),

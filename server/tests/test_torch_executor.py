@@ -12,7 +12,7 @@ from text_generation_server.executor.torch_executor import TorchExecutor, load_t
 from text_generation_server.models.errors import ModelError
 from text_generation_server.models.source import resolve
 from tiny_models import edit_json, make_tiny_llama
-from transformers import LlamaForCausalLM
+from transformers import PreTrainedModel
 
 LLAMA3 = {
     "rope_type": "llama3",
@@ -38,9 +38,14 @@ SHAPES: dict[str, dict[str, Any]] = {
 PROMPT_LENGTHS = [1, 7, 8, 9, 16, 33, 150, 300]
 
 
-def load(folder: Path, dtype: str = "float32", page_tokens: int | None = 8) -> TorchExecutor:
+def load(
+    folder: Path,
+    dtype: str = "float32",
+    page_tokens: int | None = 8,
+    total_tokens: int | None = None,
+) -> TorchExecutor:
     # One thread: for matrices this small, waiting for a second one takes longer than the work.
-    return load_torch_executor(resolve(str(folder)), dtype, page_tokens, num_threads=1)
+    return load_torch_executor(resolve(str(folder)), dtype, page_tokens, 1, total_tokens)
 
 
 def make_prompts(lengths: list[int], vocab_size: int = 256) -> list[list[int]]:
@@ -48,13 +53,13 @@ def make_prompts(lengths: list[int], vocab_size: int = 256) -> list[list[int]]:
     return [rng.integers(0, vocab_size, length).tolist() for length in lengths]
 
 
-def reference_logprobs(model: LlamaForCausalLM, tokens: list[int]) -> torch.Tensor:
+def reference_logprobs(model: PreTrainedModel, tokens: list[int]) -> torch.Tensor:
     """[tokens, vocab]: of the token after each."""
     with torch.inference_mode():
         return model(torch.tensor([tokens])).logits[0].float().log_softmax(-1)
 
 
-def assert_greedy(model: LlamaForCausalLM, sequences: list[Any], tolerance: float = 1e-4) -> None:
+def assert_greedy(model: PreTrainedModel, sequences: list[Any], tolerance: float = 1e-4) -> None:
     """Every drawn token is the reference's most likely one, with its logprob."""
     for sequence in sequences:
         reference = reference_logprobs(model, sequence.tokens)[sequence.prompt_length - 1 : -1]
@@ -133,7 +138,7 @@ def test_a_failed_step_leaves_the_executor_usable(tmp_path: Path) -> None:
 def test_narrow_types_stay_near_float32(tmp_path: Path, dtype: str) -> None:
     model = make_tiny_llama(tmp_path)
     driver = PlanDriver(load(tmp_path, dtype), num_pages=120)
-    assert driver.executor.facts.dtype == dtype
+    assert driver.executor.facts.weights == dtype
     for sequence in driver.generate(make_prompts(PROMPT_LENGTHS), new_tokens=4, chunk=64):
         reference = reference_logprobs(model, sequence.tokens)[sequence.prompt_length - 1 : -1]
         expected = reference.gather(1, torch.tensor(sequence.drawn)[:, None])[:, 0]
@@ -144,7 +149,8 @@ def test_narrow_types_stay_near_float32(tmp_path: Path, dtype: str) -> None:
 def test_facts_describe_pages_and_model(tmp_path: Path) -> None:
     make_tiny_llama(tmp_path)
     facts = load(tmp_path, "bfloat16", 16).facts
-    assert (facts.name, facts.device, facts.dtype) == ("torch", "cpu", "bfloat16")
+    assert (facts.name, facts.device, facts.weights) == ("torch", "cpu", "bfloat16")
+    assert facts.kv_dtype == "bfloat16" and "threads" in facts.hardware
     assert (facts.vocab_size, facts.context_length, facts.page_tokens) == (258, 512, 16)
     assert facts.page_bytes == 2 * 2 * 16 * 2 * 8 * 2  # layers, k v, tokens, heads, cells, bytes
     assert load(tmp_path, page_tokens=None).facts.page_tokens == 32

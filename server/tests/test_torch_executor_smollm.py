@@ -9,9 +9,10 @@ import pytest
 import torch
 from plan_driver import PlanDriver, Sequence
 from text_generation_server.executor.torch_executor import load_torch_executor
+from text_generation_server.executor.torch_weights import load_weights
 from text_generation_server.models.assets import load_assets
-from text_generation_server.models.source import EMBEDDED_MODEL, resolve
-from text_generation_server.models.weights import load_weights
+from text_generation_server.models.embedded import EMBEDDED_MODEL
+from text_generation_server.models.source import resolve
 from tokenizers import Tokenizer
 from transformers import LlamaConfig, LlamaForCausalLM
 
@@ -42,7 +43,7 @@ def reference() -> LlamaForCausalLM:
         max_position_embeddings=spec.max_positions,
         rms_norm_eps=spec.norm_eps,
         tie_word_embeddings=True,
-        rope_parameters={"rope_type": "default", "rope_theta": spec.rope.theta},
+        rope_parameters={"rope_type": "default", "rope_theta": spec.ropes[0].theta},
     )
     weights = load_weights(SOURCE, spec, torch.float32)
     weights["lm_head.weight"] = weights["model.embed_tokens.weight"]

@@ -1,4 +1,4 @@
-"""Tiny random Llama models in Hugging Face's layout, and their reference by transformers."""
+"""Tiny random models in Hugging Face's layout, and their reference by transformers."""
 
 import json
 from pathlib import Path
@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
-from transformers import LlamaConfig, LlamaForCausalLM
+from transformers import AutoModelForCausalLM, LlamaConfig, PreTrainedConfig, PreTrainedModel
 
 BOS_ID, EOS_ID = 256, 257
 VOCAB_SIZE = 258
@@ -17,10 +17,17 @@ CHAT_TEMPLATE = (
 )
 
 
-def make_tiny_llama(folder: Path, seed: int = 0, **overrides: Any) -> LlamaForCausalLM:
+def make_tiny_llama(folder: Path, seed: int = 0, **overrides: Any) -> PreTrainedModel:
+    """`make_tiny_model` of Llama's family."""
+    return make_tiny_model(folder, LlamaConfig, seed, **overrides)
+
+
+def make_tiny_model(
+    folder: Path, config_class: type[PreTrainedConfig], seed: int = 0, **overrides: Any
+) -> PreTrainedModel:
     """Write config.json, model.safetensors, tokenizer.json and tokenizer_config.json to `folder`.
 
-    overrides: fields of transformers' LlamaConfig. Returns the model that was saved, in float32.
+    overrides: fields of the config. Returns the model that was saved, in float32.
     """
     fields: dict[str, Any] = {
         "vocab_size": VOCAB_SIZE,
@@ -32,15 +39,20 @@ def make_tiny_llama(folder: Path, seed: int = 0, **overrides: Any) -> LlamaForCa
         "max_position_embeddings": 512,
         "bos_token_id": BOS_ID,
         "eos_token_id": EOS_ID,
+        "pad_token_id": None,
         # Larger than in training: the logits of an untrained model would be all but equal.
         "initializer_range": 0.3,
     }
     torch.manual_seed(seed)
-    model = LlamaForCausalLM(LlamaConfig(**(fields | overrides))).eval()
+    # Eager: the only attention that knows every family's soft caps.
+    model = AutoModelForCausalLM.from_config(
+        config_class(**(fields | overrides)), attn_implementation="eager"
+    ).eval()
     for name, parameter in model.named_parameters():
         # transformers starts biases at 0 and norms at 1, which would hide their absence.
         if parameter.dim() == 1:
-            torch.nn.init.normal_(parameter, mean=float("norm" in name), std=0.2)
+            center = float("norm" in name and parameter.detach().mean() > 0.5)
+            torch.nn.init.normal_(parameter, mean=center, std=0.2)
     model.save_pretrained(folder)
     write_tokenizer(folder)
     return model

@@ -1,4 +1,4 @@
-"""The Rust side of the shard: page pool, prefix cache, sampler.
+"""The Rust side of the shard: page pool, prefix cache, sampler, reading of safetensors.
 
 Arrays cross the border as buffers: any C-contiguous object of the stated item type is accepted
 (numpy arrays, array.array, memoryview, bytes of packed little-endian items), and a wrong length,
@@ -6,11 +6,13 @@ type or alignment raises ValueError. Every class belongs to one thread at a time
 threads at once raise RuntimeError. Out-of-range ids raise IndexError or ValueError, never crash.
 """
 
-from typing import Self, final
+from collections.abc import Callable, Mapping, Sequence
+from typing import Protocol, Self, final
 
 from typing_extensions import Buffer
 
 __all__ = [
+    "Decoder",
     "PageCache",
     "PageCounts",
     "PagePool",
@@ -19,6 +21,7 @@ __all__ = [
     "SamplingParams",
     "__version__",
     "available_memory_bytes",
+    "safetensors_index",
 ]
 
 __version__: str
@@ -26,6 +29,102 @@ __version__: str
 def available_memory_bytes() -> int:
     """Memory that a new allocation may use: the smaller of the kernel's estimate of available
     memory and what is left of this process's cgroup limits (v1 and v2)."""
+
+def safetensors_index(file: Buffer) -> list[tuple[str, str, tuple[int, ...], int, int]]:
+    """The tensors of a safetensors file, given whole, in the order of their data: name, type as
+    the format spells it ("F32", "BF16", "I32", ...), shape, and where in the file its bytes start
+    and end.
+
+    Checked: every tensor lies within the file and is as long as its type and shape say, none
+    overlap, and no byte belongs to none. Raises ValueError for a file that is not so.
+    """
+
+_Tensor = tuple[str, Sequence[int], Buffer, tuple[int, Buffer, Buffer] | None]
+
+class _Plan(Protocol):
+    """The arrays of a `StepPlan`; see there."""
+
+    @property
+    def copies(self) -> Buffer: ...
+    @property
+    def tokens(self) -> Buffer: ...
+    @property
+    def query_starts(self) -> Buffer: ...
+    @property
+    def context_lengths(self) -> Buffer: ...
+    @property
+    def page_starts(self) -> Buffer: ...
+    @property
+    def pages(self) -> Buffer: ...
+    @property
+    def sample_rows(self) -> Buffer: ...
+    @property
+    def sample_slots(self) -> Buffer: ...
+    @property
+    def mask_rows(self) -> Buffer: ...
+    @property
+    def masks(self) -> Buffer: ...
+
+@final
+class Decoder:
+    """A model's packed weights, its compute threads, and the steps over them.
+
+    The logits of a token are a pure function of model, weights and the tokens before it, to the
+    bit, on one instruction set: whatever the chunks, the batch, the threads and the pages.
+    """
+
+    @staticmethod
+    def load(
+        spec: str,
+        tensors: Mapping[str, _Tensor],
+        *,
+        num_threads: int,
+        weights: str | None = None,
+        kv_dtype: str = "bf16",
+        isa: str | None = None,
+        sharing: bool = True,
+        progress: Callable[[int, int], object] | None = None,
+    ) -> Decoder:
+        """Pack the weights with all threads.
+
+        spec: `DecoderSpec.resolved` as JSON. tensors: by name; type, shape, data [bytes] and for
+        int4 group, scales and zeros (`RawTensor`), borrowed for the call. weights: "bf16", "int8"
+        or "int4", None for what the tensors are. kv_dtype: "bf16" or "int8". isa: an instruction
+        set other than the best one. sharing: whether sequences that begin with the same pages read
+        them together, which changes no result. progress: told (layers packed, layers in all).
+        Raises ValueError for what does not belong together or is not finite.
+        """
+
+    @property
+    def page_tokens(self) -> int: ...
+    @property
+    def page_bytes(self) -> int: ...
+    @property
+    def isa(self) -> str: ...
+    @property
+    def num_threads(self) -> int: ...
+    @property
+    def weights(self) -> str:
+        """What the weights are packed to, for people to read."""
+
+    @property
+    def weight_bytes(self) -> int: ...
+    def bind(self, pool: PagePool, num_slots: int) -> None:
+        """Take the pages to compute in. Raises ValueError for pages of another size."""
+
+    def unbind(self) -> None:
+        """Let go of the pages."""
+
+    def open(self, slot: int, params: SamplingParams, prompt: Buffer, generated: Buffer) -> None:
+        """As `Sampler.open`."""
+
+    def step(self, plan: _Plan) -> Samples:
+        """Compute a step and draw from its sample rows. Raises ValueError for a plan that does not
+        fit, before anything is written. Releases the GIL."""
+
+    def logits(self, plan: _Plan) -> memoryview:
+        """Compute a step and give its logits instead, f32[sample rows * vocabulary]. Nothing is
+        drawn. Releases the GIL."""
 
 @final
 class PagePool:
@@ -148,6 +247,7 @@ class SamplingParams:
         presence_penalty: float = 0.0,
         seed: int = 0,
         top_n: int = 0,
+        logit_bias: Sequence[tuple[int, float]] | None = None,
     ) -> Self:
         """Raises ValueError naming field, value and range for values out of range or not finite."""
     @property
@@ -168,6 +268,9 @@ class SamplingParams:
     def seed(self) -> int: ...
     @property
     def top_n(self) -> int: ...
+    @property
+    def logit_bias(self) -> list[tuple[int, float]]:
+        """Token ids and what is added to their logits."""
 
 @final
 class Samples:
@@ -199,11 +302,20 @@ class Sampler:
     def __new__(cls, vocab_size: int, num_slots: int) -> Self: ...
     def open(self, slot: int, params: SamplingParams, prompt: Buffer, generated: Buffer) -> None:
         """Start a slot anew. prompt, generated: u32 tokens the penalties count (ids >= vocab_size
-        are a ValueError)."""
+        are a ValueError, in logit_bias too)."""
 
     def close(self, slot: int) -> None: ...
-    def sample(self, logits: Buffer, slots: Buffer, positions: Buffer) -> Samples:
+    def sample(
+        self,
+        logits: Buffer,
+        slots: Buffer,
+        positions: Buffer,
+        mask_rows: Buffer | None = None,
+        masks: Buffer | None = None,
+    ) -> Samples:
         """logits: f32[rows, vocab_size] (read only); slots: i32[rows], each open, none twice;
-        positions: i32[rows], the position in its sequence of the token to draw. Counts the drawn
-        tokens into the slots. A row without any finite logit raises ValueError, before any slot
-        changes. Releases the GIL."""
+        positions: i32[rows], the position in its sequence of the token to draw. mask_rows: i32[m],
+        the rows whose tokens are restricted, none twice; masks: u32[m, ceil(vocab_size / 32)], bit
+        id % 32 of word id // 32 allows a token. Counts the drawn tokens into the slots. A row
+        without any finite logit of an allowed token raises ValueError, before any slot changes.
+        Releases the GIL."""

@@ -31,16 +31,22 @@ class ModelConfig:
     model_id: str
     revision: str | None
     executor: str
-    """"auto", "torch" or "oracle"."""
+    """"auto", "native", "torch" or "oracle"."""
     dtype: str
     """"auto", "float32", "bfloat16" or "float16"."""
+    quantize: str | None
+    """"int8", "int4", "awq" or "gptq"; None: as the source is."""
+    kv_cache_dtype: str
+    """"auto", "bf16" or "int8"."""
     tokenizer_config_path: Path | None
     hub_cache: Path | None
+    cache_dir: Path | None
+    """Folder for packed weights and tokenizers; None: nothing is kept."""
 
     @classmethod
     def from_json(cls, values: dict[str, Any]) -> Self:
         values = _from_json(cls, "model", values)
-        for name in ("tokenizer_config_path", "hub_cache"):
+        for name in ("tokenizer_config_path", "hub_cache", "cache_dir"):
             values = values | {name: Path(values[name]) if values[name] else None}
         return cls(**values)
 

@@ -26,8 +26,8 @@ STOP_SECONDS = 5.0
 def serve(config: ServeConfig, rank: int) -> int:
     """Run the rank until it is told to stop, or its engine fails. Returns the exit code."""
     model = config.model
-    source = resolve(model.model_id, model.revision, model.hub_cache)
-    assets = load_assets(source, model.tokenizer_config_path)
+    source = resolve(model.model_id, model.revision, model.hub_cache, model.cache_dir)
+    assets = load_assets(source, model.tokenizer_config_path, model.cache_dir)
     executor = load_executor(config, source, assets)
     if config.engine.num_shard > 1:
         # Only now: one rank needs no torch.
@@ -98,7 +98,9 @@ def _info(
         fingerprint=facts.fingerprint,
         executor=facts.name,
         device=facts.device,
-        dtype=facts.dtype,
+        hardware=facts.hardware,
+        weights=facts.weights,
+        kv_dtype=facts.kv_dtype,
         vocab_size=facts.vocab_size,
         max_input_tokens=limits.max_input_tokens,
         max_total_tokens=limits.max_total_tokens,

@@ -24,7 +24,6 @@ _REASONS = {
 }
 _CODES = {
     ErrorCode.INVALID: engine_pb2.ERROR_CODE_INVALID,
-    ErrorCode.OUT_OF_CAPACITY: engine_pb2.ERROR_CODE_OUT_OF_CAPACITY,
     ErrorCode.TIMEOUT: engine_pb2.ERROR_CODE_TIMEOUT,
     ErrorCode.ENGINE_FAILED: engine_pb2.ERROR_CODE_ENGINE_FAILED,
 }
@@ -64,6 +63,7 @@ def _params(message: engine_pb2.Request) -> SamplingParams:
         presence_penalty=sampling.presence_penalty,
         seed=sampling.seed,
         top_n=message.top_n_tokens,
+        logit_bias=[(entry.token_id, entry.bias) for entry in sampling.logit_bias],
     )
 
 

@@ -44,6 +44,10 @@ fn admit() -> pb::RouterCommand {
             frequency_penalty: -0.5,
             presence_penalty: 1.5,
             seed: u64::MAX,
+            logit_bias: vec![pb::LogitBias {
+                token_id: 300,
+                bias: -100.0,
+            }],
         }),
         stop_token_ids: vec![2, 300],
         top_n_tokens: 5,
@@ -100,8 +104,8 @@ fn step() -> pb::EngineEvent {
         }),
     });
     let error = pb::finished::Outcome::Error(pb::Error {
-        code: pb::ErrorCode::OutOfCapacity.into(),
-        message: "the request needs 9 pages, the pool has 8 – ask for less".to_owned(),
+        code: pb::ErrorCode::EngineFailed.into(),
+        message: "the step failed – try again".to_owned(),
         retryable: true,
     });
     let finished = |request_id, outcome| pb::Finished {
@@ -147,7 +151,7 @@ fn info() -> pb::EngineInfo {
         fingerprint: "f".to_owned(),
         executor: "oracle".to_owned(),
         device: "cpu".to_owned(),
-        dtype: "int".to_owned(),
+        weights: "int4 g32 + int8 head".to_owned(),
         vocab_size: 49_152,
         max_input_tokens: 262_143,
         max_total_tokens: 262_144,
@@ -163,6 +167,8 @@ fn info() -> pb::EngineInfo {
             "tokenizer.json".to_owned(),
             "chat_template.jinja".to_owned(),
         ],
+        hardware: "avx512-bf16, 2 threads".to_owned(),
+        kv_dtype: "bf16".to_owned(),
     }
 }
 

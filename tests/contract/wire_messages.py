@@ -26,6 +26,7 @@ def admit() -> pb.RouterCommand:
         frequency_penalty=-0.5,
         presence_penalty=1.5,
         seed=2**64 - 1,
+        logit_bias=[pb.LogitBias(token_id=300, bias=-100.0)],
     )
     full = pb.Request(
         id=2**40,
@@ -56,8 +57,8 @@ def step() -> pb.EngineEvent:
         receipt=receipt,
     )
     error = pb.Error(
-        code=pb.ERROR_CODE_OUT_OF_CAPACITY,
-        message="the request needs 9 pages, the pool has 8 \N{EN DASH} ask for less",
+        code=pb.ERROR_CODE_ENGINE_FAILED,
+        message="the step failed \N{EN DASH} try again",
         retryable=True,
     )
     finished = [
@@ -83,7 +84,7 @@ def info() -> pb.EngineInfo:
         fingerprint="f",
         executor="oracle",
         device="cpu",
-        dtype="int",
+        weights="int4 g32 + int8 head",
         vocab_size=49_152,
         max_input_tokens=262_143,
         max_total_tokens=262_144,
@@ -96,6 +97,8 @@ def info() -> pb.EngineInfo:
         bos_token="<s>",
         eos_token="</s>",
         assets=["tokenizer.json", "chat_template.jinja"],
+        hardware="avx512-bf16, 2 threads",
+        kv_dtype="bf16",
     )
 
 

@@ -17,7 +17,8 @@ use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use serde_json::{Value, json};
 use text_generation_router::config::{
-    Dtype, EngineConfig, ExecutorKind, HttpLimits, Limits, ModelConfig, RouterConfig, ServeConfig,
+    Dtype, EngineConfig, ExecutorKind, HttpLimits, KvCacheDtype, Limits, ModelConfig, RouterConfig,
+    ServeConfig,
 };
 use text_generation_router::mock_shard::{Answer, MockShard, Options};
 use text_generation_router::serve::{Readiness, Server};
@@ -157,8 +158,11 @@ fn config(shard_address: &str) -> ServeConfig {
             revision: None,
             executor: ExecutorKind::Auto,
             dtype: Dtype::Auto,
+            quantize: None,
+            kv_cache_dtype: KvCacheDtype::Auto,
             tokenizer_config_path: None,
             hub_cache: None,
+            cache_dir: None,
         },
         engine: EngineConfig {
             run_dir: PathBuf::new(),

@@ -8,8 +8,12 @@ use std::path::PathBuf;
 use bytesize::ByteSize;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{ArgAction, Parser};
+use etcetera::BaseStrategy;
+use etcetera::base_strategy::Xdg;
 use serde::de::DeserializeOwned;
-use text_generation_router::config::{Dtype, ExecutorKind, HttpLimits, Limits, Secret};
+use text_generation_router::config::{
+    Dtype, ExecutorKind, HttpLimits, KvCacheDtype, Limits, Quantize, Secret,
+};
 use tracing_subscriber::filter::Targets;
 
 /// Serve a language model over HTTP.
@@ -45,18 +49,42 @@ pub(crate) struct ModelArgs {
     /// Commit, branch or tag on the hub.
     #[arg(long, env)]
     pub(crate) revision: Option<String>,
-    /// Executor that runs the model; `oracle` is the exact test model without weights.
-    #[arg(long, env, default_value = "auto", value_parser = one_of::<ExecutorKind>(&["auto", "torch", "oracle"]))]
+    /// Executor that runs the model; `auto` is native, or torch for what native does not compute;
+    /// `oracle` is the exact test model without weights.
+    #[arg(long, env, default_value = "auto",
+          value_parser = one_of::<ExecutorKind>(&["auto", "native", "torch", "oracle"]))]
     pub(crate) executor: ExecutorKind,
-    /// Type of weights and KV; `auto` is float32 on a CPU, the checkpoint's type on a GPU.
-    #[arg(long, env, default_value = "auto", value_parser = one_of::<Dtype>(&["auto", "float32", "bfloat16", "float16"]))]
+    /// Type of unquantized weights; `auto` leaves quantized sources quantized. float32 and float16
+    /// need the torch executor.
+    #[arg(long, env, default_value = "auto",
+          value_parser = one_of::<Dtype>(&["auto", "float32", "bfloat16", "float16"]))]
     pub(crate) dtype: Dtype,
+    /// Quantize the weights at load: int8 or int4. By default they are what the source is; awq and
+    /// gptq only confirm what a folder says itself.
+    #[arg(long, env, value_parser = one_of::<Quantize>(&["int8", "int4", "awq", "gptq"]))]
+    pub(crate) quantize: Option<Quantize>,
+    /// Type of keys and values in the cache; `auto` is bf16, and the weights' type for torch.
+    #[arg(long, env, default_value = "auto",
+          value_parser = one_of::<KvCacheDtype>(&["auto", "bf16", "int8"]))]
+    pub(crate) kv_cache_dtype: KvCacheDtype,
     /// A `tokenizer_config.json` whose chat template replaces the model's own.
     #[arg(long, env, value_name = "PATH")]
     pub(crate) tokenizer_config_path: Option<PathBuf>,
     /// Folder for downloads from the hub, instead of the hub library's own.
     #[arg(long, env, value_name = "PATH")]
     pub(crate) huggingface_hub_cache: Option<PathBuf>,
+    /// Folder for packed weights and tokenizers. By default text-generation-server in the user's
+    /// cache folder.
+    #[arg(long, env, value_name = "PATH")]
+    cache_dir: Option<PathBuf>,
+}
+
+impl ModelArgs {
+    /// Folder for what is derived from a model's files; `None` for a user without a home.
+    pub(crate) fn cache_dir(&self) -> Option<PathBuf> {
+        let of_user = || Some(Xdg::new().ok()?.cache_dir().join("text-generation-server"));
+        self.cache_dir.clone().or_else(of_user)
+    }
 }
 
 /// How the server is reached.

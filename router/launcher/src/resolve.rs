@@ -5,10 +5,11 @@ use std::path::Path;
 
 use http::HeaderValue;
 use text_generation_router::config::{
-    EngineConfig, HttpLimits, Limits, ModelConfig, RouterConfig, ServeConfig,
+    Dtype, EngineConfig, ExecutorKind, HttpLimits, KvCacheDtype, Limits, ModelConfig, RouterConfig,
+    ServeConfig,
 };
 
-use crate::args::{Args, EngineArgs};
+use crate::args::{Args, EngineArgs, ModelArgs};
 
 #[cfg(test)]
 mod tests;
@@ -72,6 +73,7 @@ pub fn resolve(args: Args, run_dir: &Path) -> Result<ServeConfig, Mistakes> {
 fn find_mistakes(args: &Args, run_dir: &Path) -> Mistakes {
     let mut mistakes = Mistakes::default();
     check_texts(args, &mut mistakes);
+    check_model(&args.model, &mut mistakes);
     check_engine(&args.engine, &mut mistakes);
     check_limits(args, &mut mistakes);
     let socket_bytes = socket_path(run_dir).len();
@@ -98,8 +100,7 @@ fn check_texts(args: &Args, mistakes: &mut Mistakes) {
         });
     }
     if let Some(key) = &args.server.api_key {
-        let key = key.expose();
-        mistakes.check(!key.is_empty() && key.bytes().all(|b| b.is_ascii_graphic()), || {
+        mistakes.check(key.is_sendable(), || {
             "--api-key is empty or holds blanks or characters outside ASCII: no client could send it"
                 .to_owned()
         });
@@ -109,6 +110,27 @@ fn check_texts(args: &Args, mistakes: &mut Mistakes) {
             format!("--cors-allow-origin is {origin:?}: give scheme://host or scheme://host:port")
         });
     }
+}
+
+/// What no model can make right; the shard checks what depends on the executor it takes.
+fn check_model(model: &ModelArgs, mistakes: &mut Mistakes) {
+    let (executor, dtype) = (model.executor, model.dtype);
+    let only_torch = matches!(dtype, Dtype::Float32 | Dtype::Float16);
+    mistakes.check(executor != ExecutorKind::Native || !only_torch, || {
+        "--executor native computes in bfloat16 only: leave out --dtype, or take --executor torch"
+            .to_owned()
+    });
+    mistakes.check(model.quantize.is_none() || dtype == Dtype::Auto, || {
+        "--quantize and --dtype contradict each other, for --dtype means unquantized weights: give \
+         one of them"
+            .to_owned()
+    });
+    let only_native = model.quantize.is_some() || model.kv_cache_dtype == KvCacheDtype::Int8;
+    mistakes.check(executor != ExecutorKind::Torch || !only_native, || {
+        "--executor torch quantizes nothing: leave out --quantize and --kv-cache-dtype, or take \
+         --executor native"
+            .to_owned()
+    });
 }
 
 /// Whether a browser would send this text as an `Origin` header.
@@ -205,10 +227,13 @@ fn into_config(args: Args, run_dir: &Path) -> ServeConfig {
     ServeConfig {
         engine: engine_config(&args.engine, run_dir),
         model: ModelConfig {
+            cache_dir: args.model.cache_dir(),
             model_id: args.model.model_id,
             revision: args.model.revision,
             executor: args.model.executor,
             dtype: args.model.dtype,
+            quantize: args.model.quantize,
+            kv_cache_dtype: args.model.kv_cache_dtype,
             tokenizer_config_path: args.model.tokenizer_config_path,
             hub_cache: args.model.huggingface_hub_cache,
         },

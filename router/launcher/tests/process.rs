@@ -207,7 +207,7 @@ fn a_second_signal_does_not_wait_for_a_deaf_shard() {
 }
 
 #[test]
-fn a_launcher_killed_with_9_leaves_no_process() {
+fn a_launcher_killed_with_9_leaves_nothing_for_long() {
     let site = Site::new(&format!(
         "trap '' TERM\n{WRITE_PID}while :; do sleep 0.05; done"
     ));
@@ -215,4 +215,8 @@ fn a_launcher_killed_with_9_leaves_no_process() {
     send(&launcher, Signal::SIGKILL);
     ended(launcher);
     wait_until_gone(shard);
+    // Its folder is removed by the next one.
+    assert!(site.has_run_dir());
+    assert_eq!(site.run(&["--num-shard", "0"]).0, Some(64));
+    assert!(!site.has_run_dir());
 }

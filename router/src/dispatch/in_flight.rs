@@ -200,7 +200,6 @@ impl Running {
         let code = match error.code() {
             pb::ErrorCode::Timeout => return ApiError::Timeout(self.submitted.elapsed()),
             pb::ErrorCode::Invalid => ShardErrorCode::Invalid,
-            pb::ErrorCode::OutOfCapacity => ShardErrorCode::OutOfCapacity,
             pb::ErrorCode::EngineFailed | pb::ErrorCode::Unspecified => {
                 ShardErrorCode::EngineFailed
             }

@@ -16,11 +16,11 @@ fn overloaded() -> ApiError {
 }
 
 fn shard_error() -> ApiError {
-    let code = ShardErrorCode::OutOfCapacity;
+    let code = ShardErrorCode::EngineFailed;
     ShardError {
         code,
-        message: "too large".into(),
-        retryable: false,
+        message: "the step failed".into(),
+        retryable: true,
     }
     .into()
 }
@@ -70,7 +70,7 @@ async fn v1_routes_answer_in_openais_form_with_the_same_headers() {
     assert_eq!(body["error"]["param"], "top_k");
     let (_, body) = answer("/v1/completions", shard_error()).await;
     assert_eq!(body["error"]["type"], "server_error");
-    assert_eq!(body["error"]["code"], "out_of_capacity");
+    assert_eq!(body["error"]["code"], "engine_failed");
 }
 
 #[test]

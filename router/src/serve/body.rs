@@ -21,7 +21,7 @@ const RETRY_AFTER: Duration = Duration::from_secs(1);
 
 /// The bounds, and the bytes that are free.
 #[derive(Debug, Clone)]
-pub(super) struct Bodies {
+pub(crate) struct Bodies {
     payload_limit: usize,
     bytes_in_flight: usize,
     body_timeout: Duration,
@@ -29,7 +29,7 @@ pub(super) struct Bodies {
 }
 
 impl Bodies {
-    pub(super) fn new(limits: &HttpLimits) -> Self {
+    pub(crate) fn new(limits: &HttpLimits) -> Self {
         // One body always has room.
         let bytes_in_flight = limits.max_body_bytes_in_flight.max(limits.payload_limit);
         let blocks = bytes_in_flight.div_ceil(BLOCK).min(Semaphore::MAX_PERMITS);
@@ -63,7 +63,7 @@ impl Bodies {
 ///
 /// # Errors
 /// When the body is too large, too slow, broken, or one too many.
-pub(super) async fn receive_body(
+pub(crate) async fn receive_body(
     State(bodies): State<Bodies>,
     request: Request,
     next: Next,

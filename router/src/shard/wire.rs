@@ -42,5 +42,6 @@ fn sampling(sampling: &Sampling) -> pb::Sampling {
         frequency_penalty: sampling.frequency_penalty,
         presence_penalty: sampling.presence_penalty,
         seed: sampling.seed,
+        logit_bias: vec![],
     }
 }

@@ -4,8 +4,8 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use text_generation_router::config::{
-    Dtype, EngineConfig, ExecutorKind, HttpLimits, Limits, ModelConfig, RouterConfig, Secret,
-    ServeConfig,
+    Dtype, EngineConfig, ExecutorKind, HttpLimits, KvCacheDtype, Limits, ModelConfig, RouterConfig,
+    Secret, ServeConfig,
 };
 use text_generation_router::mock_shard::{Answer, End, MockShard, Options, info};
 use text_generation_router::pb;
@@ -91,7 +91,10 @@ fn asked(request: &pb::Request) -> Asked {
         tokens: ids
             .map(|id| u32::from_le_bytes([id[0], id[1], id[2], id[3]]))
             .collect(),
-        seed: request.sampling.unwrap_or_default().seed,
+        seed: request
+            .sampling
+            .as_ref()
+            .map_or(0, |sampling| sampling.seed),
     }
 }
 
@@ -116,8 +119,11 @@ fn config(shard_address: &str, key: Option<&str>) -> ServeConfig {
             revision: None,
             executor: ExecutorKind::Auto,
             dtype: Dtype::Auto,
+            quantize: None,
+            kv_cache_dtype: KvCacheDtype::Auto,
             tokenizer_config_path: None,
             hub_cache: None,
+            cache_dir: None,
         },
         engine: engine(),
         router: RouterConfig {

@@ -5,27 +5,17 @@ use std::time::Duration;
 use serde_json::json;
 use text_generation_router::error::ApiError;
 use text_generation_router::generation::{Event, FinishReason};
-use text_generation_router::mock_shard::{Answer, End};
+use text_generation_router::mock_shard::Answer;
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpSocket;
 
-use crate::rig::{body, collect, read_some, until, with_shard};
+use crate::rig::{admitted, body, busy, collect, hang, paced, read_some, until, with_shard};
 
 const HOUR: Duration = Duration::from_secs(3600);
 
-fn hang() -> Answer {
-    Answer {
-        end: End::Hang,
-        ..Answer::tokens(vec![])
-    }
-}
-
 #[tokio::test]
 async fn while_queued_it_never_reaches_the_shard() {
-    let (rig, shard) = with_shard(|_| {}, |_| hang()).await;
-    shard.set_credit(1);
-    let first = rig.submit(1, 5);
-    until("the first admission", || shard.seen().requests.len() == 1).await;
+    let (rig, shard, first) = busy(|_| {}, hang()).await;
     let queued = rig.client.post(rig.url("/generate")).json(&body("x", 5));
     let queued = tokio::spawn(queued.send());
     rig.holds(2).await;
@@ -53,10 +43,10 @@ async fn while_prefilling_the_shard_is_told() {
             let response = request.send().await.expect("an answer");
             response.text().await
         });
-        let admitted = shard.seen().requests.len() + 1;
-        until("the admission", || shard.seen().requests.len() == admitted).await;
+        let count = shard.seen().requests.len() + 1;
+        admitted(&shard, count).await;
         waiting.abort();
-        until("the cancel", || shard.seen().cancels.len() == admitted).await;
+        until("the cancel", || shard.seen().cancels.len() == count).await;
         rig.holds(0).await;
     }
     let seen = shard.seen();
@@ -66,15 +56,7 @@ async fn while_prefilling_the_shard_is_told() {
 
 #[tokio::test]
 async fn mid_stream_the_shard_is_told() {
-    let pace = Duration::from_millis(2);
-    let (rig, shard) = with_shard(
-        |_| {},
-        move |_| Answer {
-            pace,
-            ..Answer::endless(98)
-        },
-    )
-    .await;
+    let (rig, shard) = with_shard(|_| {}, |_| paced(2)).await;
     let response = rig.post("/generate_stream", "x", 100_000).await;
     read_some(response, 500).await;
     until("the cancel", || shard.seen().cancels.len() == 1).await;
@@ -83,17 +65,11 @@ async fn mid_stream_the_shard_is_told() {
 
 #[tokio::test]
 async fn a_shard_that_hears_no_cancel_keeps_no_place_in_the_server() {
-    let (rig, shard) = with_shard(
-        |_| {},
-        |_| Answer {
-            ignores_cancel: true,
-            ..hang()
-        },
-    )
-    .await;
-    shard.set_credit(1);
-    let first = rig.submit(1, 5);
-    until("the admission", || shard.seen().requests.len() == 1).await;
+    let deaf = Answer {
+        ignores_cancel: true,
+        ..hang()
+    };
+    let (rig, shard, first) = busy(|_| {}, deaf).await;
     drop(first);
     rig.holds(0).await;
     // Its credit is still in use.
@@ -107,15 +83,7 @@ async fn a_shard_that_hears_no_cancel_keeps_no_place_in_the_server() {
 
 #[tokio::test]
 async fn a_stopped_answer_keeps_its_first_tokens() {
-    let pace = Duration::from_millis(2);
-    let (rig, shard) = with_shard(
-        |_| {},
-        move |_| Answer {
-            pace,
-            ..Answer::endless(98)
-        },
-    )
-    .await;
+    let (rig, shard) = with_shard(|_| {}, |_| paced(2)).await;
     let mut generation = rig.submit(1, 100_000);
     for _ in 0..5 {
         assert!(matches!(generation.next().await, Some(Event::Token(_))));
@@ -166,21 +134,13 @@ async fn a_client_that_does_not_read_is_cancelled() {
         .write_all(request.as_bytes())
         .await
         .expect("it is sent");
-    until("the admission", || shard.seen().requests.len() == 1).await;
+    admitted(&shard, 1).await;
     rig.holds(0).await;
 }
 
 #[tokio::test]
 async fn a_handler_that_does_not_read_is_cancelled() {
-    let pace = Duration::from_millis(1);
-    let (rig, shard) = with_shard(
-        |router| router.http.write_stall_timeout = 1,
-        move |_| Answer {
-            pace,
-            ..Answer::endless(98)
-        },
-    )
-    .await;
+    let (rig, shard) = with_shard(|router| router.http.write_stall_timeout = 1, |_| paced(1)).await;
     let generation = rig.submit(1, 100_000);
     until("the cancel", || shard.seen().cancels.len() == 1).await;
     let events = collect(generation).await;

@@ -5,17 +5,10 @@ use std::time::Duration;
 use serde_json::Value;
 use text_generation_router::error::{ApiError, Limit};
 use text_generation_router::generation::Event;
-use text_generation_router::mock_shard::{Answer, End};
+use text_generation_router::mock_shard::Answer;
 use tokio::time::Instant;
 
-use crate::rig::{collect, request, until, with_shard};
-
-fn hang() -> Answer {
-    Answer {
-        end: End::Hang,
-        ..Answer::tokens(vec![])
-    }
-}
+use crate::rig::{admitted, busy, collect, hang, paced, request, with_shard};
 
 #[tokio::test]
 async fn one_request_too_many_is_refused_with_the_time_to_come_again() {
@@ -52,7 +45,7 @@ async fn waiting_prompt_tokens_are_bounded() {
     let (rig, shard) = with_shard(|router| router.limits.max_queued_tokens = 100, |_| hang()).await;
     shard.set_credit(1);
     let _running = rig.submit(500, 5);
-    until("the admission", || shard.seen().requests.len() == 1).await;
+    admitted(&shard, 1).await;
     let waiting = rig.submit(60, 5);
     let model = rig.state.model().expect("a model");
     let refused = model
@@ -71,10 +64,7 @@ async fn waiting_prompt_tokens_are_bounded() {
 
 #[tokio::test]
 async fn the_wait_in_the_queue_is_bounded() {
-    let (rig, shard) = with_shard(|router| router.limits.max_queue_seconds = 1, |_| hang()).await;
-    shard.set_credit(1);
-    let running = rig.submit(1, 5);
-    until("the admission", || shard.seen().requests.len() == 1).await;
+    let (rig, shard, running) = busy(|router| router.limits.max_queue_seconds = 1, hang()).await;
     let start = Instant::now();
     let response = rig.post("/generate", "x", 5).await;
     assert_eq!(response.status(), 429);
@@ -87,15 +77,7 @@ async fn the_wait_in_the_queue_is_bounded() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_shard_never_holds_more_than_it_granted() {
-    let pace = Duration::from_millis(1);
-    let (rig, shard) = with_shard(
-        |_| {},
-        move |_| Answer {
-            pace,
-            ..Answer::endless(98)
-        },
-    )
-    .await;
+    let (rig, shard) = with_shard(|_| {}, |_| paced(1)).await;
     shard.set_credit(4);
     tokio::time::sleep(Duration::from_millis(100)).await;
     let answers = (0..40).map(|n| collect(rig.submit(1, 1 + n % 7)));

@@ -9,7 +9,7 @@ use text_generation_router::mock_shard::{Answer, End, Options};
 use text_generation_router::serve::Readiness;
 use tokio::time::{Instant, timeout};
 
-use crate::rig::{collect, events, until, with_shard, without_shard};
+use crate::rig::{admitted, busy, collect, events, hang, paced, until, with_shard, without_shard};
 
 fn unavailable(now: &Readiness) -> bool {
     matches!(now, Readiness::Unavailable { .. })
@@ -39,15 +39,7 @@ async fn while_loading_the_port_answers_that_it_is() {
 
 #[tokio::test]
 async fn a_sick_shard_turns_health_red_and_keeps_its_requests() {
-    let pace = Duration::from_millis(5);
-    let (mut rig, shard) = with_shard(
-        |_| {},
-        move |_| Answer {
-            pace,
-            ..Answer::endless(98)
-        },
-    )
-    .await;
+    let (mut rig, shard) = with_shard(|_| {}, |_| paced(5)).await;
     let running = rig.submit(1, 400);
     shard.set_serving(false);
     rig.turns(unavailable).await;
@@ -62,15 +54,10 @@ async fn a_sick_shard_turns_health_red_and_keeps_its_requests() {
 
 #[tokio::test]
 async fn a_dead_shard_fails_its_streams_at_once_and_comes_back() {
-    let pace = Duration::from_millis(5);
-    let script = move |_: &_| Answer {
-        pace,
-        ..Answer::endless(98)
-    };
-    let (mut rig, shard) = with_shard(|_| {}, script).await;
+    let (mut rig, shard) = with_shard(|_| {}, |_| paced(5)).await;
     let native = rig.post("/generate_stream", "x", 100_000).await;
     let direct = rig.submit(1, 100_000);
-    until("the admissions", || shard.seen().requests.len() == 2).await;
+    admitted(&shard, 2).await;
     let death = Instant::now();
     shard.kill();
     let direct = collect(direct).await;
@@ -94,7 +81,7 @@ async fn a_dead_shard_fails_its_streams_at_once_and_comes_back() {
     rig.holds(0).await;
 
     let loaded_at = rig.state.model().expect("a model").loaded_at;
-    let _shard = rig.start_shard(Options::new(script));
+    let _shard = rig.start_shard(Options::new(|_| paced(5)));
     rig.ready().await;
     assert_eq!(rig.post("/generate", "x", 5).await.status(), 200);
     assert_eq!(
@@ -106,14 +93,7 @@ async fn a_dead_shard_fails_its_streams_at_once_and_comes_back() {
 
 #[tokio::test]
 async fn what_waits_in_the_queue_outlives_the_shard() {
-    let hang = |_: &_| Answer {
-        end: End::Hang,
-        ..Answer::tokens(vec![])
-    };
-    let (mut rig, shard) = with_shard(|_| {}, hang).await;
-    shard.set_credit(1);
-    let running = rig.submit(1, 5);
-    until("the admission", || shard.seen().requests.len() == 1).await;
+    let (mut rig, shard, running) = busy(|_| {}, hang()).await;
     let waiting = rig.submit(1, 5);
     shard.kill();
     assert!(matches!(
@@ -155,14 +135,7 @@ async fn a_stream_that_breaks_is_opened_again() {
 
 #[tokio::test]
 async fn another_model_takes_the_place_of_the_first() {
-    let hang = |_: &_| Answer {
-        end: End::Hang,
-        ..Answer::tokens(vec![])
-    };
-    let (mut rig, shard) = with_shard(|_| {}, hang).await;
-    shard.set_credit(1);
-    let _running = rig.submit(1, 5);
-    until("the admission", || shard.seen().requests.len() == 1).await;
+    let (mut rig, shard, _running) = busy(|_| {}, hang()).await;
     let waiting = rig.submit(1, 5);
     shard.kill();
     rig.turns(unavailable).await;

@@ -9,10 +9,11 @@ use reqwest::Response;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use text_generation_router::config::{
-    Dtype, EngineConfig, ExecutorKind, HttpLimits, Limits, ModelConfig, RouterConfig, ServeConfig,
+    Dtype, EngineConfig, ExecutorKind, HttpLimits, KvCacheDtype, Limits, ModelConfig, RouterConfig,
+    ServeConfig,
 };
 use text_generation_router::generation::{Event, Generation};
-use text_generation_router::mock_shard::{Answer, MockShard, Options};
+use text_generation_router::mock_shard::{Answer, End, MockShard, Options};
 use text_generation_router::model::AppState;
 use text_generation_router::pb;
 use text_generation_router::request::{Sampling, ValidRequest};
@@ -72,6 +73,39 @@ pub(crate) async fn with_shard(
     let shard = rig.start_shard(Options::new(script));
     rig.ready().await;
     (rig, shard)
+}
+
+/// A server with a shard that takes one request at a time, and the one that it holds.
+pub(crate) async fn busy(
+    tune: impl FnOnce(&mut RouterConfig),
+    answer: Answer,
+) -> (Rig, MockShard, Generation) {
+    let (rig, shard) = with_shard(tune, move |_| answer.clone()).await;
+    shard.set_credit(1);
+    let held = rig.submit(1, 5);
+    admitted(&shard, 1).await;
+    (rig, shard, held)
+}
+
+/// Waits until so many requests have reached the shard since it started.
+pub(crate) async fn admitted(shard: &MockShard, requests: usize) {
+    until("the admission", || shard.seen().requests.len() == requests).await;
+}
+
+/// An answer that does not come.
+pub(crate) fn hang() -> Answer {
+    Answer {
+        end: End::Hang,
+        ..Answer::tokens(vec![])
+    }
+}
+
+/// An answer of one token after the other, so many milliseconds apart.
+pub(crate) fn paced(millis: u64) -> Answer {
+    Answer {
+        pace: Duration::from_millis(millis),
+        ..Answer::endless(98)
+    }
 }
 
 impl Rig {
@@ -221,8 +255,11 @@ fn config(shard_address: String) -> ServeConfig {
         revision: None,
         executor: ExecutorKind::Auto,
         dtype: Dtype::Auto,
+        quantize: None,
+        kv_cache_dtype: KvCacheDtype::Auto,
         tokenizer_config_path: None,
         hub_cache: None,
+        cache_dir: None,
     };
     let engine = EngineConfig {
         run_dir: PathBuf::new(),

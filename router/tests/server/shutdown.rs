@@ -7,21 +7,13 @@ use text_generation_router::serve::Readiness;
 use tokio::net::TcpStream;
 use tokio::time::Instant;
 
-use crate::rig::{events, until, with_shard};
+use crate::rig::{admitted, events, paced, with_shard};
 
 #[tokio::test]
 async fn running_requests_finish_and_new_connections_are_refused() {
-    let pace = Duration::from_millis(5);
-    let (mut rig, shard) = with_shard(
-        |_| {},
-        move |_| Answer {
-            pace,
-            ..Answer::endless(98)
-        },
-    )
-    .await;
+    let (mut rig, shard) = with_shard(|_| {}, |_| paced(5)).await;
     let running = rig.post("/generate_stream", "x", 100).await;
-    until("the admission", || shard.seen().requests.len() == 1).await;
+    admitted(&shard, 1).await;
     rig.shut_down();
     rig.turns(|now| *now == Readiness::Draining).await;
     assert!(TcpStream::connect(rig.address).await.is_err());
@@ -40,7 +32,7 @@ async fn what_takes_too_long_is_ended() {
     )
     .await;
     let running = rig.post("/generate_stream", "x", 100).await;
-    until("the admission", || shard.seen().requests.len() == 1).await;
+    admitted(&shard, 1).await;
     let start = Instant::now();
     rig.shut_down();
     rig.ended().await;

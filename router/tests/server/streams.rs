@@ -84,16 +84,16 @@ async fn a_stop_token_ends_an_answer() {
 
 #[tokio::test]
 async fn a_shards_error_reaches_its_request_alone() {
-    let out_of_capacity = pb::Error {
-        code: pb::ErrorCode::OutOfCapacity.into(),
-        message: "the prompt needs 9 pages, the pool has 8".into(),
-        retryable: false,
+    let failure = pb::Error {
+        code: pb::ErrorCode::EngineFailed.into(),
+        message: "the step that computed this request failed".into(),
+        retryable: true,
     };
     let (rig, _shard) = with_shard(
         |_| {},
         move |request| match request.tokens[0] {
             b'!' => Answer {
-                end: End::Error(out_of_capacity.clone()),
+                end: End::Error(failure.clone()),
                 ..Answer::tokens(vec![98])
             },
             _ => Answer::endless(98),
@@ -103,7 +103,7 @@ async fn a_shards_error_reaches_its_request_alone() {
     let (bad, good) = tokio::join!(rig.post("/generate", "!", 9), rig.post("/generate", "x", 9));
     assert_eq!(bad.status(), 424);
     let text = bad.text().await.expect("a body");
-    assert!(text.contains("needs 9 pages"), "{text}");
+    assert!(text.contains("computed this request"), "{text}");
     assert_eq!(good.status(), 200);
 }
 

@@ -1,169 +1,34 @@
 //! Draws the next token of many sequences from their logits.
 //!
-//! A draw depends on its row of logits, its slot's state, the seed and the position, and on nothing
-//! else: not on the other rows, their number or their order. The generator is counter-based: it is
-//! keyed by (seed, position), so a preempted or resumed sequence draws what it would have drawn.
+//! A draw depends on its row of logits, its mask, its slot's state, the seed and the position, and
+//! on nothing else: not on the other rows, their number, their order or the thread. The generator is
+//! counter-based: it is keyed by (seed, position), so a preempted or resumed sequence draws what it
+//! would have drawn.
 //!
-//! Order per row: penalties → temperature → top-k → top-p → typical-p → draw. Reported log
-//! probabilities are those of the unmodified logits.
+//! Order per row: mask → biases → penalties → temperature → top-k → top-p → typical-p → draw.
+//! Reported log probabilities are those of the unmodified logits.
 
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{RngCore, SeedableRng};
 
+use crate::simd::Isa;
+
+mod edit;
+mod error;
 mod filter;
-mod logprob;
+mod params;
 mod penalty;
+mod scan;
 #[cfg(test)]
 mod tests;
 
+pub use error::SamplerError;
+pub use params::{SamplingParams, check_biases};
+
+use edit::Edit;
 use filter::Candidates;
 use penalty::Counts;
-
-/// How a sequence's tokens are drawn.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct SamplingParams {
-    /// 0 takes the most likely token, the lowest id among equals.
-    pub temperature: f32,
-    /// Keep the k most likely tokens; 0 keeps all.
-    pub top_k: u32,
-    /// Keep the smallest set of tokens whose probabilities reach this sum; 1 keeps all.
-    pub top_p: f32,
-    /// Keep locally typical tokens of this mass (Meister et al., arXiv:2202.00666); 1 keeps all.
-    pub typical_p: f32,
-    /// Divides positive and multiplies negative logits of tokens in the text (Keskar et al.,
-    /// arXiv:1909.05858); 1 is off.
-    pub repetition_penalty: f32,
-    /// Subtracted per earlier occurrence in the answer; 0 is off.
-    pub frequency_penalty: f32,
-    /// Subtracted once for tokens in the answer; 0 is off.
-    pub presence_penalty: f32,
-    /// Keys the generator.
-    pub seed: u64,
-    /// Most likely tokens to report.
-    pub top_n: u32,
-}
-
-impl Default for SamplingParams {
-    fn default() -> Self {
-        Self {
-            temperature: 0.0,
-            top_k: 0,
-            top_p: 1.0,
-            typical_p: 1.0,
-            repetition_penalty: 1.0,
-            frequency_penalty: 0.0,
-            presence_penalty: 0.0,
-            seed: 0,
-            top_n: 0,
-        }
-    }
-}
-
-/// What a caller got wrong.
-#[derive(Debug, Clone, PartialEq, thiserror::Error)]
-pub enum SamplerError {
-    /// A parameter is not finite or out of range.
-    #[error("{name} is {value}, expected {expected}")]
-    Parameter {
-        /// The parameter.
-        name: &'static str,
-        /// What it is.
-        value: f32,
-        /// What it may be.
-        expected: &'static str,
-    },
-    /// A slot beyond the number of slots.
-    #[error("slot {slot} is not below {num_slots}")]
-    SlotRange {
-        /// The slot.
-        slot: usize,
-        /// How many there are.
-        num_slots: usize,
-    },
-    /// A slot that was not opened.
-    #[error("slot {0} is not open")]
-    SlotClosed(usize),
-    /// A slot in two rows.
-    #[error("slot {0} is in two rows of one call")]
-    SlotTwice(usize),
-    /// A token id beyond the vocabulary.
-    #[error("token id {token} is not below the vocabulary of {vocab_size}")]
-    Token {
-        /// The id.
-        token: u32,
-        /// The vocabulary's size.
-        vocab_size: usize,
-    },
-    /// Logits of another size than rows times vocabulary.
-    #[error("{logits} logits for {rows} rows of {vocab_size}")]
-    Shape {
-        /// Logits given.
-        logits: usize,
-        /// Rows given.
-        rows: usize,
-        /// The vocabulary's size.
-        vocab_size: usize,
-    },
-    /// A row that allows no token.
-    #[error("row {0} has no finite logit")]
-    NoFiniteLogit(usize),
-}
-
-impl SamplingParams {
-    /// Checks every range.
-    ///
-    /// # Errors
-    /// The first parameter that is out of its range.
-    pub fn validate(&self) -> Result<(), SamplerError> {
-        let check = |name, value: f32, holds: bool, expected| {
-            if value.is_finite() && holds {
-                Ok(())
-            } else {
-                Err(SamplerError::Parameter {
-                    name,
-                    value,
-                    expected,
-                })
-            }
-        };
-        let share = "a number above 0 and up to 1";
-        let penalty = "a number from -2 to 2";
-        check(
-            "temperature",
-            self.temperature,
-            self.temperature >= 0.0,
-            "a number from 0",
-        )?;
-        check(
-            "top_p",
-            self.top_p,
-            self.top_p > 0.0 && self.top_p <= 1.0,
-            share,
-        )?;
-        check(
-            "typical_p",
-            self.typical_p,
-            self.typical_p > 0.0 && self.typical_p <= 1.0,
-            share,
-        )?;
-        let repetition = self.repetition_penalty;
-        check(
-            "repetition_penalty",
-            repetition,
-            repetition > 0.0,
-            "a number above 0",
-        )?;
-        let frequency = self.frequency_penalty;
-        check(
-            "frequency_penalty",
-            frequency,
-            frequency.abs() <= 2.0,
-            penalty,
-        )?;
-        let presence = self.presence_penalty;
-        check("presence_penalty", presence, presence.abs() <= 2.0, penalty)
-    }
-}
+use scan::{Scale, Scan};
 
 /// A drawn token.
 #[derive(Debug, Clone, PartialEq)]
@@ -178,34 +43,63 @@ pub struct Sample {
 
 /// A row to draw from.
 #[derive(Debug, Clone, Copy)]
-pub struct Row {
+pub struct Row<'a> {
     /// An open slot.
     pub slot: usize,
     /// Position in its sequence of the token to draw.
     pub position: u32,
+    /// A bit for each token, bit `id % 32` of word `id / 32`: 1 allows it. `None` allows all.
+    pub mask: Option<&'a [u32]>,
 }
 
 #[derive(Debug)]
 struct Slot {
     params: SamplingParams,
+    biases: Vec<(u32, f32)>,
     counts: Counts,
 }
 
-/// The sampler: parameters and token counts of each slot.
+impl Slot {
+    fn edit(&self, row: &mut Edit<'_>) {
+        for &(token, bias) in &self.biases {
+            row.change(token, |logit| logit + bias);
+        }
+        self.counts.penalize(&self.params, row);
+    }
+}
+
+/// The sampler: parameters, biases and token counts of each slot.
+///
+/// [`Sampler::draw`] changes nothing, so that threads can share the rows of a step;
+/// [`Sampler::commit`] then counts what was drawn.
 #[derive(Debug)]
 pub struct Sampler {
+    isa: Isa,
     vocab_size: usize,
     slots: Vec<Option<Slot>>,
 }
 
 impl Sampler {
-    /// A sampler with all slots closed.
+    /// A sampler with all slots closed, on the best instruction set there is.
     #[must_use]
     pub fn new(vocab_size: usize, num_slots: usize) -> Self {
+        Self::with_isa(vocab_size, num_slots, Isa::detect())
+    }
+
+    /// A sampler with all slots closed. The processor must have the instruction set.
+    #[must_use]
+    pub fn with_isa(vocab_size: usize, num_slots: usize, isa: Isa) -> Self {
         Self {
+            isa,
             vocab_size,
             slots: (0..num_slots).map(|_| None).collect(),
         }
+    }
+
+    /// 32-bit words of a mask.
+    #[must_use]
+    pub fn mask_words(&self) -> usize {
+        self.vocab_size.div_ceil(32)
     }
 
     /// Starts a slot anew. `prompt` and `generated` are the tokens that the penalties count.
@@ -221,18 +115,25 @@ impl Sampler {
     ) -> Result<(), SamplerError> {
         params.validate()?;
         self.check_slot(slot)?;
-        let vocab_size = self.vocab_size;
-        if let Some(&token) = prompt
-            .iter()
-            .chain(generated)
-            .find(|&&t| t as usize >= vocab_size)
-        {
-            return Err(SamplerError::Token { token, vocab_size });
-        }
+        self.check_tokens(prompt.iter().chain(generated))?;
         self.slots[slot] = Some(Slot {
             params,
-            counts: Counts::new(prompt, generated),
+            biases: Vec::new(),
+            counts: Counts::new(&params, prompt, generated),
         });
+        Ok(())
+    }
+
+    /// Adds numbers to the logits of an open slot's tokens from now on.
+    ///
+    /// # Errors
+    /// `Parameter`, `SlotRange`, `SlotClosed`, `Token`; the slot is then as it was.
+    pub fn bias(&mut self, slot: usize, biases: &[(u32, f32)]) -> Result<(), SamplerError> {
+        self.slot(slot)?;
+        self.check_tokens(biases.iter().map(|(token, _)| token))?;
+        params::check_biases(biases)?;
+        let open = self.slots[slot].as_mut().expect("checked to be open");
+        open.biases = biases.to_vec();
         Ok(())
     }
 
@@ -241,31 +142,155 @@ impl Sampler {
     /// # Errors
     /// `SlotRange`, `SlotClosed`.
     pub fn close(&mut self, slot: usize) -> Result<(), SamplerError> {
-        self.check_slot(slot)?;
-        self.slots[slot]
-            .take()
-            .map(|_| ())
-            .ok_or(SamplerError::SlotClosed(slot))
+        self.slot(slot)?;
+        self.slots[slot] = None;
+        Ok(())
     }
 
-    /// Draws a token for each row and counts it into the row's slot.
+    /// Checks the rows of a step: their slots are open, none is in two rows, masks have their size.
+    ///
+    /// # Errors
+    /// `SlotRange`, `SlotClosed`, `SlotTwice`, `Mask`.
+    pub fn check(&self, rows: &[Row<'_>]) -> Result<(), SamplerError> {
+        let mut seen = vec![false; self.slots.len()];
+        for row in rows {
+            self.slot(row.slot)?;
+            self.check_mask(row)?;
+            if std::mem::replace(&mut seen[row.slot], true) {
+                return Err(SamplerError::SlotTwice(row.slot));
+            }
+        }
+        Ok(())
+    }
+
+    /// Draws a token from a row of logits, one a token of the vocabulary. The logits are room to
+    /// work in and have no meaning afterwards.
+    ///
+    /// # Errors
+    /// `Shape`, `SlotRange`, `SlotClosed`, `Mask`, `NoFiniteLogit`.
+    pub fn draw(&self, row: Row<'_>, logits: &mut [f32]) -> Result<Sample, SamplerError> {
+        self.check_shape(logits, 1)?;
+        self.check_mask(&row)?;
+        let slot = self.slot(row.slot)?;
+        let scan = Scan::new(self.isa, logits, Scale::UNMODIFIED);
+        let log_sum = scan.log_sum_exp();
+        let top = scan.largest(self.isa, logits, slot.params.top_n as usize);
+        let mut edit = Edit::new(logits);
+        if let Some(mask) = row.mask {
+            edit.allow(self.isa, mask);
+        }
+        slot.edit(&mut edit);
+        let token = self
+            .choose(slot.params, row.position, &edit, scan)
+            .ok_or(SamplerError::NoFiniteLogit(row.slot))?;
+        let top = top
+            .into_iter()
+            .map(|(id, logit)| (id, log_probability(logit, log_sum)));
+        Ok(Sample {
+            token,
+            logprob: log_probability(edit.original(token), log_sum),
+            top: top.filter(|(_, logprob)| logprob.is_finite()).collect(),
+        })
+    }
+
+    /// Counts drawn tokens into the slots of their rows.
+    ///
+    /// # Errors
+    /// `SlotRange`, `SlotClosed`, `SlotTwice`, `Mask`; nothing is counted then.
+    pub fn commit(&mut self, rows: &[Row<'_>], samples: &[Sample]) -> Result<(), SamplerError> {
+        self.check(rows)?;
+        for (row, sample) in rows.iter().zip(samples) {
+            let slot = self.slots[row.slot].as_mut().expect("checked to be open");
+            slot.counts.add(&slot.params, sample.token);
+        }
+        Ok(())
+    }
+
+    /// Draws a token for each row and counts it into the row's slot, on the calling thread.
     ///
     /// logits: rows.len() times the vocabulary, row after row.
     ///
     /// # Errors
-    /// `Shape`, `SlotRange`, `SlotClosed`, `SlotTwice`, `NoFiniteLogit`; no slot has changed then.
-    pub fn sample(&mut self, logits: &[f32], rows: &[Row]) -> Result<Vec<Sample>, SamplerError> {
-        self.check_rows(logits, rows)?;
-        let samples: Vec<Sample> = rows
+    /// Those of [`Sampler::check`] and [`Sampler::draw`]; no slot has changed then.
+    pub fn sample(
+        &mut self,
+        logits: &[f32],
+        rows: &[Row<'_>],
+    ) -> Result<Vec<Sample>, SamplerError> {
+        self.check_shape(logits, rows.len())?;
+        self.check(rows)?;
+        let mut work = vec![0.0; self.vocab_size];
+        let samples = rows
             .iter()
             .zip(logits.chunks_exact(self.vocab_size))
-            .map(|(row, logits)| self.draw(*row, logits))
-            .collect();
-        for (row, sample) in rows.iter().zip(&samples) {
-            let slot = self.slots[row.slot].as_mut().expect("checked to be open");
-            slot.counts.add(&slot.params, sample.token);
-        }
+            .map(|(row, logits)| {
+                work.copy_from_slice(logits);
+                self.draw(*row, &mut work)
+            })
+            .collect::<Result<Vec<_>, _>>()?;
+        self.commit(rows, &samples)?;
         Ok(samples)
+    }
+
+    /// A token of the edited row; `None` where none is possible. `scan` is of the unmodified row.
+    fn choose(
+        &self,
+        params: SamplingParams,
+        position: u32,
+        row: &Edit<'_>,
+        scan: Scan,
+    ) -> Option<u32> {
+        let greedy = params.temperature == 0.0;
+        let scale = if greedy {
+            scan.scale()
+        } else {
+            Scale::of_temperature(params.temperature)
+        };
+        let scan = if row.is_changed() || scale != scan.scale() {
+            Scan::new(self.isa, row.logits(), scale)
+        } else {
+            scan
+        };
+        match scan.best() {
+            f32::NEG_INFINITY => None,
+            _ if greedy => Some(scan.argmax(row.logits())),
+            f32::INFINITY => {
+                let certain = certain(row.logits());
+                let scan = Scan::new(self.isa, &certain, scale);
+                Some(self.pick(&params, position, &certain, &scan))
+            }
+            _ => Some(self.pick(&params, position, row.logits(), &scan)),
+        }
+    }
+
+    /// A token of a row whose largest logit is finite, at a temperature above 0.
+    fn pick(&self, params: &SamplingParams, position: u32, logits: &[f32], scan: &Scan) -> u32 {
+        let (isa, top_k, top_p) = (self.isa, params.top_k as usize, params.top_p);
+        let point = uniform(params.seed, position);
+        let mut candidates = if top_k > 0 {
+            Candidates::top_k(isa, logits, scan, top_k)
+        } else if top_p < 1.0 {
+            Candidates::nucleus(isa, logits, scan, top_p)
+        } else if params.typical_p < 1.0 {
+            Candidates::all(isa, logits, scan)
+        } else {
+            return scan.pick(isa, logits, point);
+        };
+        let total = if top_k > 0 {
+            candidates.mass()
+        } else {
+            scan.total()
+        };
+        candidates.keep_top_p(top_p, total);
+        candidates.keep_typical(params.typical_p);
+        candidates.pick(point)
+    }
+
+    fn slot(&self, slot: usize) -> Result<&Slot, SamplerError> {
+        self.check_slot(slot)?;
+        self.slots[slot]
+            .as_ref()
+            .ok_or(SamplerError::SlotClosed(slot))
     }
 
     fn check_slot(&self, slot: usize) -> Result<(), SamplerError> {
@@ -277,56 +302,63 @@ impl Sampler {
         }
     }
 
-    fn check_rows(&self, logits: &[f32], rows: &[Row]) -> Result<(), SamplerError> {
+    fn check_tokens<'t>(
+        &self,
+        mut tokens: impl Iterator<Item = &'t u32>,
+    ) -> Result<(), SamplerError> {
         let vocab_size = self.vocab_size;
-        if rows.len().checked_mul(vocab_size) != Some(logits.len()) {
-            let (logits, rows) = (logits.len(), rows.len());
-            return Err(SamplerError::Shape {
-                logits,
-                rows,
-                vocab_size,
-            });
+        match tokens.find(|&&token| token as usize >= vocab_size) {
+            None => Ok(()),
+            Some(&token) => Err(SamplerError::Token { token, vocab_size }),
         }
-        let mut seen = vec![false; self.slots.len()];
-        for (index, row) in rows.iter().enumerate() {
-            self.check_slot(row.slot)?;
-            if self.slots[row.slot].is_none() {
-                return Err(SamplerError::SlotClosed(row.slot));
-            }
-            if std::mem::replace(&mut seen[row.slot], true) {
-                return Err(SamplerError::SlotTwice(row.slot));
-            }
-            let logits = &logits[index * vocab_size..][..vocab_size];
-            if !logits.iter().any(|logit| logit.is_finite()) {
-                return Err(SamplerError::NoFiniteLogit(index));
-            }
-        }
-        Ok(())
     }
 
-    fn draw(&self, row: Row, logits: &[f32]) -> Sample {
-        let slot = self.slots[row.slot].as_ref().expect("checked to be open");
-        let penalized = slot.counts.penalize(&slot.params, logits);
-        let weighted: &[f32] = penalized.as_deref().unwrap_or(logits);
-        let token = if slot.params.temperature == 0.0 {
-            logprob::argmax(weighted)
-        } else {
-            draw_token(&slot.params, weighted, row.position)
-        };
-        let log_sum = logprob::log_sum_exp(logits);
-        Sample {
-            token,
-            logprob: logprob::of(logits[token as usize], log_sum),
-            top: logprob::top(logits, slot.params.top_n as usize, log_sum),
+    fn check_shape(&self, logits: &[f32], rows: usize) -> Result<(), SamplerError> {
+        let (logits, vocab_size) = (logits.len(), self.vocab_size);
+        if rows.checked_mul(vocab_size) == Some(logits) {
+            return Ok(());
         }
+        Err(SamplerError::Shape {
+            logits,
+            rows,
+            vocab_size,
+        })
+    }
+
+    fn check_mask(&self, row: &Row<'_>) -> Result<(), SamplerError> {
+        let expected = self.mask_words();
+        let words = row.mask.map_or(expected, <[u32]>::len);
+        let slot = row.slot;
+        if words == expected {
+            return Ok(());
+        }
+        Err(SamplerError::Mask {
+            slot,
+            words,
+            expected,
+        })
     }
 }
 
-fn draw_token(params: &SamplingParams, logits: &[f32], position: u32) -> u32 {
-    let mut candidates = Candidates::new(logits, params.temperature, params.top_k as usize);
-    candidates.keep_top_p(params.top_p);
-    candidates.keep_typical(params.typical_p);
-    candidates.pick(uniform(params.seed, position))
+/// A row in which infinite logits share all.
+fn certain(logits: &[f32]) -> Vec<f32> {
+    let share = |&logit: &f32| {
+        if logit == f32::INFINITY {
+            0.0
+        } else {
+            f32::NEG_INFINITY
+        }
+    };
+    logits.iter().map(share).collect()
+}
+
+/// Log probability of a logit; a logit of plus infinity is certain.
+fn log_probability(logit: f32, log_sum: f64) -> f32 {
+    if logit == f32::INFINITY {
+        0.0
+    } else {
+        (f64::from(logit) - log_sum) as f32
+    }
 }
 
 /// A number in [0, 1) that depends on seed and position alone.

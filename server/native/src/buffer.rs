@@ -16,6 +16,16 @@ pub(crate) trait Number: Copy {
     const LETTERS: &[u8];
 }
 
+impl Number for u8 {
+    const NAME: &str = "uint8";
+    const LETTERS: &[u8] = b"B";
+}
+
+impl Number for u16 {
+    const NAME: &str = "uint16";
+    const LETTERS: &[u8] = b"H";
+}
+
 impl Number for u32 {
     const NAME: &str = "uint32";
     const LETTERS: &[u8] = b"IL";

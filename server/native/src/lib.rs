@@ -6,8 +6,10 @@
 use pyo3::prelude::*;
 
 mod buffer;
+mod decoder;
 mod page_cache;
 mod page_pool;
+mod safetensors_index;
 mod sampler;
 mod unsigned;
 
@@ -22,6 +24,11 @@ fn available_memory_bytes() -> u64 {
 fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add("__version__", env!("CARGO_PKG_VERSION"))?;
     module.add_function(wrap_pyfunction!(available_memory_bytes, module)?)?;
+    module.add_function(wrap_pyfunction!(
+        safetensors_index::safetensors_index,
+        module
+    )?)?;
+    module.add_class::<decoder::Decoder>()?;
     module.add_class::<page_pool::PagePool>()?;
     module.add_class::<page_cache::PageCounts>()?;
     module.add_class::<page_cache::PageCache>()?;

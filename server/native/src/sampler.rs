@@ -19,9 +19,25 @@ pub(crate) struct SamplingParams {
     presence_penalty: f32,
     seed: u64,
     top_n: u32,
+    logit_bias: Vec<(u32, f32)>,
 }
 
 impl SamplingParams {
+    /// Starts a slot of a sampler anew with these parameters.
+    ///
+    /// # Errors
+    /// Those of [`sampler::Sampler::open`] and [`sampler::Sampler::bias`].
+    pub(crate) fn open(
+        &self,
+        sampler: &mut sampler::Sampler,
+        slot: usize,
+        prompt: &[u32],
+        generated: &[u32],
+    ) -> Result<(), SamplerError> {
+        sampler.open(slot, self.params(), prompt, generated)?;
+        sampler.bias(slot, &self.logit_bias)
+    }
+
     fn params(&self) -> sampler::SamplingParams {
         sampler::SamplingParams {
             temperature: self.temperature,
@@ -43,6 +59,7 @@ impl SamplingParams {
     #[pyo3(signature = (
         *, temperature = 0.0, top_k = 0, top_p = 1.0, typical_p = 1.0, repetition_penalty = 1.0,
         frequency_penalty = 0.0, presence_penalty = 0.0, seed = 0, top_n = 0,
+        logit_bias = None,
     ))]
     #[expect(
         clippy::too_many_arguments,
@@ -58,7 +75,14 @@ impl SamplingParams {
         presence_penalty: f32,
         seed: i128,
         top_n: i128,
+        logit_bias: Option<Vec<(i128, f32)>>,
     ) -> PyResult<Self> {
+        let logit_bias = logit_bias
+            .unwrap_or_default()
+            .into_iter()
+            .map(|(token, bias)| Ok((in_range("token id", token)?, bias)))
+            .collect::<PyResult<Vec<_>>>()?;
+        sampler::check_biases(&logit_bias).map_err(raised)?;
         let params = Self {
             temperature,
             top_k: in_range("top_k", top_k)?,
@@ -69,6 +93,7 @@ impl SamplingParams {
             presence_penalty,
             seed: in_range("seed", seed)?,
             top_n: in_range("top_n", top_n)?,
+            logit_bias,
         };
         params.params().validate().map_err(raised)?;
         Ok(params)
@@ -77,7 +102,7 @@ impl SamplingParams {
 
 /// What `Sampler.sample` drew.
 #[pyclass(frozen, module = "text_generation_server._native")]
-pub(crate) struct Samples(Vec<Sample>);
+pub(crate) struct Samples(pub(crate) Vec<Sample>);
 
 impl Samples {
     fn top<T>(&self, field: impl Fn(&(u32, f32)) -> T) -> Vec<T> {
@@ -128,7 +153,7 @@ impl Samples {
 #[pyclass(module = "text_generation_server._native")]
 pub(crate) struct Sampler(sampler::Sampler);
 
-fn raised(error: SamplerError) -> PyErr {
+pub(crate) fn raised(error: SamplerError) -> PyErr {
     let text = error.to_string();
     match error {
         SamplerError::SlotRange { .. } => PyIndexError::new_err(text),
@@ -136,7 +161,7 @@ fn raised(error: SamplerError) -> PyErr {
     }
 }
 
-fn rows(slots: &[i32], positions: &[i32]) -> PyResult<Vec<Row>> {
+pub(crate) fn rows<'a>(slots: &[i32], positions: &[i32]) -> PyResult<Vec<Row<'a>>> {
     if slots.len() != positions.len() {
         let text = format!("{} slots, but {} positions", slots.len(), positions.len());
         return Err(PyValueError::new_err(text));
@@ -146,9 +171,36 @@ fn rows(slots: &[i32], positions: &[i32]) -> PyResult<Vec<Row>> {
         Ok(Row {
             slot: usize::try_from(slot).map_err(|_| negative("slot", slot))?,
             position: u32::try_from(position).map_err(|_| negative("position", position))?,
+            mask: None,
         })
     };
     slots.iter().zip(positions).map(row).collect()
+}
+
+/// Gives rows their masks: the m-th mask, of `words` words, belongs to row `mask_rows[m]`.
+pub(crate) fn attach_masks<'a>(
+    rows: &mut [Row<'a>],
+    mask_rows: &[i32],
+    masks: &'a [u32],
+    words: usize,
+) -> PyResult<()> {
+    if mask_rows.len().checked_mul(words) != Some(masks.len()) {
+        let (given, count) = (masks.len(), mask_rows.len());
+        let text = format!("masks have {given} words, expected {count} masks of {words}");
+        return Err(PyValueError::new_err(text));
+    }
+    let count = rows.len();
+    for (&index, mask) in mask_rows.iter().zip(masks.chunks_exact(words)) {
+        let row = usize::try_from(index).ok().and_then(|i| rows.get_mut(i));
+        let row = row.ok_or_else(|| {
+            PyIndexError::new_err(format!("mask_rows has {index}, expected 0 to {count} - 1"))
+        })?;
+        if row.mask.replace(mask).is_some() {
+            let text = format!("row {index} has two masks");
+            return Err(PyValueError::new_err(text));
+        }
+    }
+    Ok(())
 }
 
 #[pymethods]
@@ -175,8 +227,8 @@ impl Sampler {
             Items::new("generated", generated)?,
         );
         let (prompt, generated) = (prompt.as_slice(), generated.as_slice());
-        self.0
-            .open(slot.0, params.params(), prompt, generated)
+        params
+            .open(&mut self.0, slot.0, prompt, generated)
             .map_err(raised)
     }
 
@@ -184,16 +236,30 @@ impl Sampler {
         self.0.close(slot.0).map_err(raised)
     }
 
+    #[pyo3(signature = (logits, slots, positions, mask_rows = None, masks = None))]
+    #[expect(clippy::too_many_arguments, reason = "arguments of one Python method")]
     fn sample(
         &mut self,
         py: Python<'_>,
         logits: &Bound<'_, PyAny>,
         slots: &Bound<'_, PyAny>,
         positions: &Bound<'_, PyAny>,
+        mask_rows: Option<&Bound<'_, PyAny>>,
+        masks: Option<&Bound<'_, PyAny>>,
     ) -> PyResult<Samples> {
         let (logits, slots) = (Items::new("logits", logits)?, Items::new("slots", slots)?);
         let positions = Items::new("positions", positions)?;
-        let rows = rows(slots.as_slice(), positions.as_slice())?;
+        let mask_rows = mask_rows
+            .map(|rows| Items::new("mask_rows", rows))
+            .transpose()?;
+        let masks = masks.map(|masks| Items::new("masks", masks)).transpose()?;
+        let mut rows = rows(slots.as_slice(), positions.as_slice())?;
+        attach_masks(
+            &mut rows,
+            mask_rows.as_ref().map_or(&[], Items::as_slice),
+            masks.as_ref().map_or(&[], Items::as_slice),
+            self.0.mask_words(),
+        )?;
         let samples = py.detach(|| self.0.sample(logits.as_slice(), &rows));
         samples.map(Samples).map_err(raised)
     }

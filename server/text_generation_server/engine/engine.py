@@ -166,7 +166,8 @@ class Engine:
                 request, f"domains cover {request.domains.length} tokens, the request has {count}"
             )
         vocab_size = self._executor.facts.vocab_size
-        if (largest := int(request.tokens.max())) >= vocab_size:
+        biased = [token for token, _ in request.params.logit_bias]
+        if (largest := max([int(request.tokens.max()), *biased])) >= vocab_size:
             return _invalid(
                 request, f"token id {largest} is not below the vocabulary of {vocab_size}"
             )

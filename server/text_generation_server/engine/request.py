@@ -44,7 +44,6 @@ class ErrorCode(Enum):
     """Why a request failed; see `ErrorCode` in engine.proto."""
 
     INVALID = "invalid"
-    OUT_OF_CAPACITY = "out_of_capacity"
     TIMEOUT = "timeout"
     ENGINE_FAILED = "engine_failed"
 

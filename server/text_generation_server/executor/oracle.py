@@ -98,7 +98,9 @@ class OracleExecutor:
         self.facts = ExecutorFacts(
             name="oracle",
             device="cpu",
-            dtype="int",
+            hardware="1 thread",
+            weights="int",
+            kv_dtype="int",
             fingerprint=f"oracle-{fingerprint}-{epoch}",
             vocab_size=vocab_size,
             context_length=CONTEXT_LENGTH,

@@ -26,6 +26,8 @@ _ARRAYS = {
     "pages": np.int32,
     "sample_rows": np.int32,
     "sample_slots": np.int32,
+    "mask_rows": np.int32,
+    "masks": np.uint32,
 }
 NEVER = timedelta(days=365)
 """An idle server broadcasts nothing; the launcher, not a timeout, ends ranks whose peer is gone."""
@@ -40,6 +42,7 @@ _PARAMS = (
     "presence_penalty",
     "seed",
     "top_n",
+    "logit_bias",
 )
 
 
@@ -127,7 +130,7 @@ def decode_plan(data: bytes) -> StepPlan:
     slots = tuple(
         SlotOpening(
             slot["slot"],
-            SamplingParams(**slot["params"]),
+            _read_params(slot["params"]),
             reader.take(np.uint32, [slot["prompt"]]),
             reader.take(np.uint32, [slot["generated"]]),
         )
@@ -143,6 +146,11 @@ def _describe_slot(opening: SlotOpening) -> dict[str, Any]:
         "prompt": len(opening.prompt),
         "generated": len(opening.generated),
     }
+
+
+def _read_params(values: dict[str, Any]) -> SamplingParams:
+    pairs = [(token, bias) for token, bias in values["logit_bias"]]  # JSON knows no tuples
+    return SamplingParams(**values | {"logit_bias": pairs})
 
 
 class _ArrayReader:

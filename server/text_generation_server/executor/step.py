@@ -3,10 +3,11 @@
 A `StepPlan` is flat arrays, so that rank 0 can broadcast it unchanged and a native executor can
 take it without walking Python objects. The engine cannot tell executors apart.
 
-Letters: T tokens computed in the step, S sequences in it, R rows whose next token is drawn.
+Letters: T tokens computed in the step, S sequences in it, R rows whose next token is drawn, M of
+them with a mask.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 import numpy as np
@@ -54,6 +55,10 @@ class StepPlan:
     """[R] indices into tokens: the rows whose logits are wanted."""
     sample_slots: Int32Array
     """[R] sampler slot of each of those rows."""
+    mask_rows: Int32Array = field(default_factory=lambda: np.empty(0, np.int32))
+    """[M] rows of sample_rows, none twice, that may draw some tokens only."""
+    masks: Uint32Array = field(default_factory=lambda: np.empty((0, 0), np.uint32))
+    """[M, ceil(vocabulary / 32)] bit id % 32 of word id // 32 allows a token."""
     slots_opened: tuple[SlotOpening, ...] = ()
     """Sampler slots to start anew before the step draws."""
 
@@ -77,11 +82,15 @@ class ExecutorFacts:
     """What an executor is, fixed once its model is loaded."""
 
     name: str
-    """"torch" or "oracle"."""
+    """"native", "torch" or "oracle"."""
     device: str
     """"cpu" or "cuda"."""
-    dtype: str
-    """Type of weights and KV: "float32", "bfloat16", "float16" or "int"."""
+    hardware: str
+    """What the device computes with, for people to read, such as "avx512-bf16, 2 threads"."""
+    weights: str
+    """Type of the weights, for people to read, such as "bf16" or "int4 g32 + int8 head"."""
+    kv_dtype: str
+    """Type of keys and values, such as "bf16" or "int8"."""
     fingerprint: str
     """Changes with weights, tokenizer and numerics: equal text means exchangeable KV."""
     vocab_size: int

@@ -15,11 +15,12 @@ from text_generation_server._native import PagePool, Sampler
 from text_generation_server.executor.sampling import draw
 from text_generation_server.executor.step import ExecutorFacts, StepPlan, StepResult
 from text_generation_server.executor.ticket import CompletedTicket
-from text_generation_server.executor.torch_attention import CausalMasks, PagedAttention
+from text_generation_server.executor.torch_attention import LayerAttention, PagedAttention
 from text_generation_server.executor.torch_model import Decoder
+from text_generation_server.executor.torch_weights import load_weights
+from text_generation_server.models.digest import weights_digest
 from text_generation_server.models.errors import ModelError
 from text_generation_server.models.source import ModelSource
-from text_generation_server.models.weights import load_weights, weights_digest
 
 DEFAULT_PAGE_TOKENS = 32
 _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
@@ -49,7 +50,7 @@ class TorchExecutor:
             torch.set_num_threads(num_threads)
         self._decoder = model.decoder
         self.facts = _facts(model, DEFAULT_PAGE_TOKENS if page_tokens is None else page_tokens)
-        self._masks = CausalMasks(model.decoder.dtype)
+        self._layers = LayerAttention(model.decoder.spec, model.decoder.dtype)
         self._pages: Tensor | None = None
         self._sampler: Sampler | None = None
 
@@ -79,7 +80,7 @@ class TorchExecutor:
         assert self._pages is not None and self._sampler is not None, "submit before bind"
         for source, destination in plan.copies.tolist():
             self._pages[destination] = self._pages[source]
-        attention = PagedAttention(self._pages, plan, self._masks)
+        attention = PagedAttention(self._pages, plan, self._layers)
         tokens = torch.from_numpy(plan.tokens.astype(np.int64))
         hidden = self._decoder.forward(tokens, attention.positions, attention)
         rows = torch.from_numpy(plan.sample_rows.astype(np.int64))
@@ -91,11 +92,14 @@ def _facts(model: LoadedModel, page_tokens: int) -> ExecutorFacts:
     spec, dtype = model.decoder.spec, model.decoder.dtype
     name = str(dtype).removeprefix("torch.")
     cells = spec.num_layers * 2 * page_tokens * spec.num_kv_heads * spec.head_dim
-    identity = f"torch {torch.__version__} {name} {page_tokens} {spec} {model.digest}"
+    description = spec.resolved(model.decoder.total_tokens)
+    identity = f"torch {torch.__version__} {name} {page_tokens} {description} {model.digest}"
     return ExecutorFacts(
         name="torch",
         device="cpu",
-        dtype=name,
+        hardware=_hardware(),
+        weights=name,
+        kv_dtype=name,
         fingerprint=hashlib.sha256(identity.encode()).hexdigest(),
         vocab_size=spec.vocab_size,
         context_length=spec.max_positions,
@@ -104,19 +108,27 @@ def _facts(model: LoadedModel, page_tokens: int) -> ExecutorFacts:
     )
 
 
+def _hardware() -> str:
+    instructions = torch.backends.cpu.get_cpu_capability().lower()
+    return f"{instructions}, {torch.get_num_threads()} threads"
+
+
 def load_torch_executor(
     source: ModelSource,
     dtype: str,
     page_tokens: int | None = None,
     num_threads: int | None = None,
+    total_tokens: int | None = None,
 ) -> TorchExecutor:
     """Load the weights and build the executor.
 
-    dtype: "float32", "bfloat16" or "float16", of weights and KV. Raises ModelError.
+    dtype: "float32", "bfloat16" or "float16", of weights and KV. total_tokens: the longest
+    sequence that will be served, on which some ropes depend; None: the model's longest.
+    Raises ModelError.
     """
     if dtype not in _DTYPES:
         raise ModelError(f"the dtype {dtype!r} is not supported, only {', '.join(_DTYPES)}")
     spec = source.spec()
-    decoder = Decoder(spec, load_weights(source, spec, _DTYPES[dtype]))
+    decoder = Decoder(spec, load_weights(source, spec, _DTYPES[dtype]), total_tokens)
     model = LoadedModel(decoder, weights_digest(source))
     return TorchExecutor(model, page_tokens, num_threads)

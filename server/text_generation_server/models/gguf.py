@@ -1,69 +1,135 @@
-"""A GGUF file (llama.cpp's single-file format) as a decoder's description and float weights.
+"""A GGUF file (llama.cpp's single-file format): its metadata and its tensors, mapped.
 
-Format: https://github.com/ggml-org/ggml/blob/master/docs/gguf.md. Reading and dequantising is the
-`gguf` library's; this module owns the translation into Hugging Face's names and layout.
+Format: https://github.com/ggml-org/ggml/blob/master/docs/gguf.md; the rules on counts, alignment
+and offsets are those of ggml's gguf.cpp. Everything is checked when the file is opened; strings
+and arrays are decoded when they are asked for. What metadata and names mean is `gguf_spec`'s.
 """
 
+import hashlib
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import gguf
 import numpy as np
-import numpy.typing as npt
 
 from text_generation_server.models.errors import ModelError
-from text_generation_server.models.spec import (
-    DecoderSpec,
-    DivisorScaling,
-    LinearScaling,
-    RopeSpec,
-)
+from text_generation_server.models.gguf_cursor import Cursor, DamagedError
+from text_generation_server.models.mapped_file import map_file
+from text_generation_server.models.raw_tensor import RawTensor, TensorType
 
-_ROPE_DIVISORS = "rope_freqs.weight"
-_HEAD = "output.weight"
-_TOP_NAMES = {
-    "token_embd.weight": "model.embed_tokens.weight",
-    "output_norm.weight": "model.norm.weight",
-    _HEAD: "lm_head.weight",
+_MAGIC = b"GGUF"
+_VERSIONS = (2, 3)
+_ALIGNMENT_KEY = "general.alignment"
+_DEFAULT_ALIGNMENT = 32
+_MAX_DIMENSIONS = 4
+_MAX_KEY_BYTES = 65_535
+# The least bytes that an entry of each list takes: a count that cannot fit is refused at once.
+_MIN_METADATA_BYTES = 8 + 4 + 1
+_MIN_TENSOR_BYTES = 8 + 4 + 8 + 4 + 8
+
+
+# By the number that stands for them in the file (ggml_type).
+_TENSOR_TYPES = {
+    0: TensorType.F32,
+    1: TensorType.F16,
+    2: TensorType.Q4_0,
+    3: TensorType.Q4_1,
+    6: TensorType.Q5_0,
+    8: TensorType.Q8_0,
+    12: TensorType.Q4_K,
+    13: TensorType.Q5_K,
+    14: TensorType.Q6_K,
+    30: TensorType.BF16,
 }
-_LAYER_NAMES = {
-    "attn_norm": "input_layernorm",
-    "attn_q": "self_attn.q_proj",
-    "attn_k": "self_attn.k_proj",
-    "attn_v": "self_attn.v_proj",
-    "attn_output": "self_attn.o_proj",
-    "ffn_norm": "post_attention_layernorm",
-    "ffn_gate": "mlp.gate_proj",
-    "ffn_up": "mlp.up_proj",
-    "ffn_down": "mlp.down_proj",
-}
+
+
+@dataclass(frozen=True, slots=True)
+class _TensorInfo:
+    """Where a tensor's bytes are, and what they are."""
+
+    type: TensorType
+    shape: tuple[int, ...]
+    """As NumPy has it: rows before columns, the reverse of ggml's."""
+    offset: int
+    """From the start of the data section."""
+
+    @property
+    def size(self) -> int:
+        """Bytes. Raises ValueError when a row is no whole blocks."""
+        return math.prod(self.shape[:-1]) * self.type.row_bytes(self.shape[-1])
 
 
 class GgufFile:
-    """A parsed GGUF file; tensor data stays on disk (mapped) until it is read."""
+    """A checked GGUF file; metadata and tensors stay on disk (mapped) until they are read."""
 
     def __init__(self, path: Path) -> None:
-        """Raises ModelError for a file that is not a whole GGUF."""
+        """Raises ModelError for a file that is not a whole GGUF of this machine's byte order."""
         self.path = path
+        self._bytes = map_file(path)
+        self._values: dict[str, Any] = {}
         try:
-            self._reader = gguf.GGUFReader(path)
-        except (OSError, ValueError, LookupError, OverflowError) as error:
-            # The library trusts lengths in the file: a truncated one ends in any of these.
+            self._open(Cursor(memoryview(self._bytes)))
+        except (DamagedError, ValueError) as error:  # ValueError: an unknown kind, no UTF-8
             raise ModelError(
                 f"{path} is truncated or not a GGUF file ({error}): download it again"
             ) from error
-        self._tensors = {tensor.name: tensor for tensor in self._reader.tensors}
+
+    def _open(self, cursor: Cursor) -> None:
+        num_tensors, num_values = _read_counts(cursor)
+        for _ in range(num_values):
+            key = cursor.text(_MAX_KEY_BYTES)
+            if key in self._values:
+                raise DamagedError(f"the metadata key {key} is there twice")
+            self._values[key] = cursor.value()
+        self._metadata_end = cursor.position
+        self._tensors = self._read_tensors(cursor, num_tensors)
+        alignment = _alignment(self._values.get(_ALIGNMENT_KEY, _DEFAULT_ALIGNMENT))
+        self._data_start = -(-cursor.position // alignment) * alignment
+        self._check_places(alignment)
+
+    def _read_tensors(self, cursor: Cursor, count: int) -> dict[str, _TensorInfo]:
+        tensors: dict[str, _TensorInfo] = {}
+        for _ in range(count):
+            name = cursor.text(_MAX_KEY_BYTES)
+            if name in tensors:
+                raise DamagedError(f"the tensor {name} is there twice")
+            tensors[name] = self._read_info(cursor, name)
+        return tensors
+
+    def _read_info(self, cursor: Cursor, name: str) -> _TensorInfo:
+        num_dimensions = cursor.uint32()
+        if not 1 <= num_dimensions <= _MAX_DIMENSIONS:
+            raise DamagedError(f"the tensor {name} has {num_dimensions} dimensions")
+        sizes = [cursor.uint64() for _ in range(num_dimensions)]
+        number = cursor.uint32()
+        if number not in _TENSOR_TYPES:
+            known = ", ".join(kind.upper() for kind in _TENSOR_TYPES.values())
+            raise ModelError(
+                f"{self.path}: the tensor {name} has the ggml type {number}, which is not "
+                f"supported: serve a GGUF with tensors of {known}"
+            )
+        return _TensorInfo(_TENSOR_TYPES[number], tuple(reversed(sizes)), cursor.uint64())
+
+    def _check_places(self, alignment: int) -> None:
+        """As llama.cpp: each tensor starts where the one before ends, rounded up."""
+        expected = 0
+        for name, info in self._tensors.items():
+            size = info.size
+            if size == 0 or info.offset != expected:
+                raise DamagedError(
+                    f"the tensor {name} has {size} bytes from {info.offset} on, expected {expected}"
+                )
+            if size > len(self._bytes) - self._data_start - info.offset:
+                raise DamagedError(f"the tensor {name} ends beyond the file")
+            expected += -(-size // alignment) * alignment
 
     def get(self, key: str, default: Any = None) -> Any:
-        """A metadata value: str, int, float, bool or a list of one of them. Raises ModelError when
-        it cannot be read."""
-        field = self._reader.get_field(key)
-        try:
-            return default if field is None else field.contents()
-        except ValueError as error:
-            raise ModelError(f"{self.path}: the value of {key} is damaged: {error}") from error
+        """A metadata value: str, int, float, bool, a list of one of the last three, or a
+        `gguf_cursor.StringArray`."""
+        value = self._values.get(key, default)
+        return value.tolist() if isinstance(value, np.ndarray) else value
 
     def require(self, key: str, default: Any = None) -> Any:
         """A metadata value. Raises ModelError when there is none, neither here nor as default."""
@@ -72,103 +138,42 @@ class GgufFile:
             raise ModelError(f"{self.path} has no metadata key {key}: it is no complete model")
         return value
 
-    def spec(self) -> DecoderSpec:
-        """Raises ModelError for an unsupported architecture and for missing numbers."""
-        architecture = self.require("general.architecture")
-        if architecture != "llama":
-            raise ModelError(f"the GGUF architecture {architecture!r} is not supported, only llama")
-        if self.get("llama.expert_count", 0):
-            raise ModelError("mixtures of experts (llama.expert_count) are not supported")
-        heads = self._number("attention.head_count")
-        hidden = self._number("embedding_length")
-        head_dim = self._number("attention.key_length", hidden // max(heads, 1))
-        return DecoderSpec(
-            architecture="LlamaForCausalLM",
-            vocab_size=self._number("vocab_size", len(self.require("tokenizer.ggml.tokens"))),
-            hidden_size=hidden,
-            intermediate_size=self._number("feed_forward_length"),
-            num_layers=self._number("block_count"),
-            num_heads=heads,
-            num_kv_heads=self._number("attention.head_count_kv", heads),
-            head_dim=head_dim,
-            max_positions=self._number("context_length"),
-            norm_eps=self._number("attention.layer_norm_rms_epsilon"),
-            rope=self._rope(head_dim),
-            attention_bias="blk.0.attn_q.bias" in self._tensors,
-            mlp_bias="blk.0.ffn_gate.bias" in self._tensors,
-            tied_embeddings=_HEAD not in self._tensors,
-        )
+    def metadata_digest(self) -> str:
+        """SHA-256 over all of the file that is not tensors."""
+        return hashlib.sha256(self._bytes[: self._metadata_end]).hexdigest()
 
-    def _number(self, key: str, default: Any = None) -> Any:
-        """The number of an architecture's key: an int or a float, as the file has it."""
-        value = self.require(f"llama.{key}", default)
-        if not isinstance(value, int | float) or not math.isfinite(value):
-            raise ModelError(f"{self.path}: llama.{key} is {value!r}, must be a number")
-        return value
+    @property
+    def tensor_names(self) -> Iterable[str]:
+        """Names of all tensors, as the file has them."""
+        return self._tensors.keys()
 
-    def _rope(self, head_dim: int) -> RopeSpec:
-        rotated = self._number("rope.dimension_count", head_dim)
-        if rotated != head_dim:
-            raise ModelError(f"rope over {rotated} of {head_dim} cells of a head is not supported")
-        theta = self._number("rope.freq_base", 10_000.0)
-        if _ROPE_DIVISORS in self._tensors:
-            divisors = self._dequantized(_ROPE_DIVISORS)
-            return RopeSpec(theta, DivisorScaling(tuple(divisors.tolist())))
-        match self.get("llama.rope.scaling.type", "none"):
-            case "none":
-                return RopeSpec(theta)
-            case "linear":
-                return RopeSpec(theta, LinearScaling(self._number("rope.scaling.factor")))
-            case other:
-                raise ModelError(f"the rope scaling {other!r} is not supported, only linear")
+    def tensor(self, name: str) -> RawTensor:
+        """A tensor, its data in the mapped file."""
+        info = self._tensors[name]
+        start = self._data_start + info.offset
+        content = self._bytes[start : start + info.size]
+        return RawTensor.from_bytes(name, info.type, info.shape, content)
 
-    def tensors(self, spec: DecoderSpec) -> Iterator[tuple[str, npt.NDArray[np.float32]]]:
-        """Name and float32 values of every weight tensor, as Hugging Face's Llama has them."""
-        for name in self._tensors:
-            if name != _ROPE_DIVISORS:
-                yield (
-                    _hugging_face_name(name),
-                    _undo_permutation(name, self._dequantized(name), spec),
-                )
-
-    def __len__(self) -> int:
-        """How many tensors `tensors` yields."""
-        return len(self._tensors.keys() - {_ROPE_DIVISORS})
-
-    def _dequantized(self, name: str) -> npt.NDArray[np.float32]:
-        tensor = self._tensors[name]
-        try:
-            values = gguf.dequantize(tensor.data, tensor.tensor_type)
-            return np.require(values, np.float32, "W")
-        except (ValueError, NotImplementedError) as error:
-            kind = tensor.tensor_type.name
-            raise ModelError(
-                f"{self.path}: tensor {name} ({kind}) cannot be read: {error}"
-            ) from error
+    def float_vector(self, name: str) -> list[float]:
+        """The values of a small F32 tensor. Raises ModelError for another type."""
+        tensor = self.tensor(name)
+        if tensor.type is not TensorType.F32:
+            raise ModelError(f"{self.path}: the tensor {name} is {tensor.type}, must be f32")
+        return tensor.data.reshape(-1).view("<f4").tolist()
 
 
-def _hugging_face_name(name: str) -> str:
-    """The tensor's name in Hugging Face's Llama; a name without one stays as it is."""
-    if name in _TOP_NAMES:
-        return _TOP_NAMES[name]
-    block, _, rest = name.partition(".")
-    layer, _, rest = rest.partition(".")
-    part, _, kind = rest.partition(".")
-    if block != "blk" or part not in _LAYER_NAMES:
-        return name
-    return f"model.layers.{layer}.{_LAYER_NAMES[part]}.{kind}"
+def _read_counts(cursor: Cursor) -> tuple[int, int]:
+    """How many tensors and metadata values there are."""
+    if bytes(cursor.file[: len(_MAGIC)]) != _MAGIC:
+        raise DamagedError("it does not begin with GGUF")
+    cursor.skip(len(_MAGIC))
+    version = cursor.uint32()
+    if version not in _VERSIONS:
+        raise DamagedError(f"its version is {version:#x}, only 2 and 3 (little endian) are read")
+    return cursor.count(_MIN_TENSOR_BYTES), cursor.count(_MIN_METADATA_BYTES)
 
 
-def _undo_permutation(
-    name: str, values: npt.NDArray[np.float32], spec: DecoderSpec
-) -> npt.NDArray[np.float32]:
-    # llama.cpp rotates neighbouring cells, Hugging Face the two halves of a head; its converter
-    # interleaves the halves of q and k (`LlamaModel.permute`), and this takes that back.
-    if ".attn_q." in name:
-        heads = spec.num_heads
-    elif ".attn_k." in name:
-        heads = spec.num_kv_heads
-    else:
-        return values
-    pairs = values.reshape(heads, values.shape[0] // heads // 2, 2, *values.shape[1:])
-    return pairs.swapaxes(1, 2).reshape(values.shape)
+def _alignment(value: Any) -> int:
+    if type(value) is not int or value < 1 or value & (value - 1):
+        raise DamagedError(f"{_ALIGNMENT_KEY} is {value!r}, must be a power of 2")
+    return value

@@ -1,7 +1,7 @@
 """Builds a tokenizer.json from the tokenizer inside a GGUF file.
 
-Follows llama.cpp's llama-vocab.cpp: the vocabulary and merges are GPT-2's byte-level BPE, and
-`tokenizer.ggml.pre` names how text is split before it. Tests compare the ids with llama.cpp's.
+Follows llama.cpp's llama-vocab.cpp: "gpt2" is byte-level BPE, with `tokenizer.ggml.pre` naming how
+text is split before it; "llama" is `gguf_sentencepiece`. Tests compare the ids with llama.cpp's.
 """
 
 import re
@@ -10,6 +10,7 @@ from enum import IntEnum
 
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, pre_tokenizers, processors
 
+from text_generation_server.models import gguf_sentencepiece
 from text_generation_server.models.errors import ModelError
 from text_generation_server.models.gguf import GgufFile
 
@@ -56,20 +57,44 @@ _PRE_TOKENIZERS = {
 
 def tokenizer_json(file: GgufFile) -> bytes:
     """The file's tokenizer as a tokenizer.json. Raises ModelError for kinds that are not built."""
-    model = file.require("tokenizer.ggml.model")
-    if model != "gpt2":
-        raise ModelError(
-            f"the GGUF tokenizer {model!r} is not supported, only gpt2 (byte-level BPE): "
-            "serve the model from a folder with a tokenizer.json"
-        )
+    tokens = list(file.require("tokenizer.ggml.tokens"))
+    match file.require("tokenizer.ggml.model"):
+        case "gpt2":
+            tokenizer, adds_bos = _byte_level(file, tokens)
+        case "llama":
+            tokenizer, adds_bos = _sentencepiece(file, tokens), True
+        case other:
+            raise ModelError(
+                f"the GGUF tokenizer {other!r} is not supported, only gpt2 (byte-level BPE) and "
+                "llama (SentencePiece): serve the model from a folder with a tokenizer.json"
+            )
+    tokenizer.add_tokens(_added_tokens(file, tokens))
+    if file.get("tokenizer.ggml.add_bos_token", adds_bos):
+        _add_bos(tokenizer, file, tokens)
+    return tokenizer.to_str().encode()
+
+
+def _byte_level(file: GgufFile, tokens: list[str]) -> tuple[Tokenizer, bool]:
+    """Returns the tokenizer and whether it adds the bos token when the file does not say."""
     pre = _pre_tokenizer(file)
-    tokens = file.require("tokenizer.ggml.tokens")
     tokenizer = Tokenizer(_bpe(file, tokens, pre))
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence(_splits(tokens, pre))
     tokenizer.decoder = decoders.ByteLevel()
-    tokenizer.add_tokens(_added_tokens(file, tokens))
-    _add_bos(tokenizer, file, tokens, pre)
-    return tokenizer.to_str().encode()
+    return tokenizer, pre.adds_bos
+
+
+def _sentencepiece(file: GgufFile, tokens: list[str]) -> Tokenizer:
+    scores = file.require("tokenizer.ggml.scores")
+    if len(scores) != len(tokens):
+        raise ModelError(f"{file.path} has {len(tokens)} tokens and {len(scores)} scores")
+    unknown_id = file.get("tokenizer.ggml.unknown_token_id", 0)
+    if unknown_id >= len(tokens):
+        raise ModelError(f"{file.path}: the unknown token {unknown_id} is none of {len(tokens)}")
+    adds_space_prefix = bool(file.get("tokenizer.ggml.add_space_prefix", True))
+    tokenizer = Tokenizer(gguf_sentencepiece.bpe(tokens, scores, tokens[unknown_id]))
+    tokenizer.normalizer = gguf_sentencepiece.normalizer(adds_space_prefix)
+    tokenizer.decoder = gguf_sentencepiece.decoder(adds_space_prefix)
+    return tokenizer
 
 
 def _pre_tokenizer(file: GgufFile) -> _PreTokenizer:
@@ -117,9 +142,7 @@ def _added_tokens(file: GgufFile, tokens: list[str]) -> list[AddedToken]:
     ]
 
 
-def _add_bos(tokenizer: Tokenizer, file: GgufFile, tokens: list[str], pre: _PreTokenizer) -> None:
-    if not file.get("tokenizer.ggml.add_bos_token", pre.adds_bos):
-        return
+def _add_bos(tokenizer: Tokenizer, file: GgufFile, tokens: list[str]) -> None:
     bos_id = file.require("tokenizer.ggml.bos_token_id")
     bos = tokens[bos_id]
     tokenizer.post_processor = processors.TemplateProcessing(

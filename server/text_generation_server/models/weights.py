@@ -1,142 +1,120 @@
-"""Loads a model's weights into torch tensors, checked against its description."""
+"""A model's weights as raw tensors, checked against its description. Needs no torch."""
 
-import hashlib
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
-from typing import NoReturn
 
-import torch
-from safetensors import SafetensorError, safe_open
-from torch import Tensor
+import numpy as np
 from tqdm import tqdm
 
+from text_generation_server.models import gguf_spec, hf_config
 from text_generation_server.models.errors import ModelError
+from text_generation_server.models.gguf import GgufFile
 from text_generation_server.models.hf_config import read_json
+from text_generation_server.models.int4 import int4_layout, int4_tensors, is_part
+from text_generation_server.models.raw_tensor import RawTensor, StoredTensor, TensorType
+from text_generation_server.models.safetensors_file import SafeTensor, read_tensors
 from text_generation_server.models.source import ModelSource
-from text_generation_server.models.spec import DecoderSpec
+from text_generation_server.models.spec import DecoderSpec, TensorPlace
 
-_INDEX = "model.safetensors.index.json"
-_HEAD = "lm_head.weight"
-# A buffer that old checkpoints carry along; the rope's frequencies come from the config.
-_IGNORED_SUFFIX = "rotary_emb.inv_freq"
+_FLOAT_TYPES = {"F32": TensorType.F32, "F16": TensorType.F16, "BF16": TensorType.BF16}
 
 
-def load_weights(source: ModelSource, spec: DecoderSpec, dtype: torch.dtype) -> dict[str, Tensor]:
-    """Every tensor of `spec.tensor_shapes()`, as `dtype`, in memory of its own.
+def raw_tensors(source: ModelSource, spec: DecoderSpec) -> Iterator[RawTensor]:
+    """Every tensor of `spec.tensor_shapes()`, in the order of the file, with a progress bar on
+    stderr. Their bytes are those of the mapped file, but for rows that change places.
 
-    Raises ModelError for missing, unknown and wrongly shaped tensors and for values that are not
-    finite. Shows a progress bar on stderr.
+    Raises ModelError, before the first one, for missing, unknown, wrongly shaped and wrongly typed
+    tensors.
     """
+    if source.is_gguf:
+        stored = _gguf_tensors(source.gguf, spec)
+    else:
+        stored = _folder_tensors(source.path, spec)
+    tensors = _checked(source, spec, stored)
+    # None: no bar where nobody watches a terminal.
+    with tqdm(tensors, desc="loading weights", unit="tensor", leave=False, disable=None) as bar:
+        for tensor in bar:
+            yield tensor.read()
+
+
+def _checked(
+    source: ModelSource, spec: DecoderSpec, stored: Iterable[StoredTensor]
+) -> list[StoredTensor]:
     shapes = spec.tensor_shapes()
-    weights = {}
-    for name, tensor in _read_tensors(source, spec):
-        if name.endswith(_IGNORED_SUFFIX) or (name == _HEAD and spec.tied_embeddings):
-            continue
+    tensors: dict[str, StoredTensor] = {}
+    for tensor in stored:
+        name = tensor.name
         if name not in shapes:
             raise ModelError(
                 f"{source.path}: the tensor {name} has no place in {spec.architecture}"
             )
-        _check(source, name, tensor, shapes[name])
-        weights[name] = tensor.to(dtype, copy=True)
-        # After the conversion, which may overflow float16.
-        if not bool(torch.isfinite(weights[name]).all()):
+        if name in tensors:
+            raise ModelError(f"{source.path} has the tensor {name} twice")
+        if tensor.shape != shapes[name]:
             raise ModelError(
-                f"{source.path}: the tensor {name} has values that are not finite as {dtype}"
+                f"{source.path}: the tensor {name} has the shape {list(tensor.shape)}, "
+                f"the model's description says {list(shapes[name])}"
             )
-    missing = [name for name in shapes if name not in weights]
+        tensors[name] = tensor
+    missing = [name for name in shapes if name not in tensors]
     if missing:
         raise ModelError(
             f"{source.path} lacks {len(missing)} of {len(shapes)} tensors, first {missing[0]}: "
             "download the model again"
         )
-    return weights
+    return list(tensors.values())
 
 
-def weights_digest(source: ModelSource) -> str:
-    """SHA-256 over the content of all files that decide what KV a prompt gets: the weights, the
-    description and the tokenizer. About one second per GB."""
-    if source.is_gguf:
-        files = [source.path]
-    else:
-        fixed = [source.path / "config.json", source.path / "tokenizer.json"]
-        files = [*fixed, *_safetensors_files(source.path)]
-    digest = hashlib.sha256()
-    for path in files:
-        with path.open("rb") as file:
-            digest.update(hashlib.file_digest(file, "sha256").digest())
-    return digest.hexdigest()
+def _gguf_tensors(file: GgufFile, spec: DecoderSpec) -> Iterator[StoredTensor]:
+    for name in file.tensor_names:
+        tensor = file.tensor(name)
+        if len(tensor.shape) == 1 and tensor.type not in _FLOAT_TYPES.values():
+            raise ModelError(f"{file.path}: the vector {name} is {tensor.type}, not a float type")
+        yield from _placed(_whole(tensor), gguf_spec.places(name, spec))
 
 
-def _check(source: ModelSource, name: str, tensor: Tensor, shape: tuple[int, ...]) -> None:
-    if tuple(tensor.shape) != shape:
+def _folder_tensors(folder: Path, spec: DecoderSpec) -> Iterator[StoredTensor]:
+    for stored in _stored_tensors(folder):
+        yield from _placed(stored, hf_config.places(stored.name, spec))
+
+
+def _stored_tensors(folder: Path) -> Iterator[StoredTensor]:
+    tensors = read_tensors(folder)
+    layout = int4_layout(read_json(folder / "config.json"))
+    if layout is not None:
+        yield from int4_tensors(tensors, layout)
+    for tensor in tensors.values():
+        if layout is None or not is_part(tensor.name):
+            yield _whole(_float_tensor(folder, tensor))
+
+
+def _float_tensor(folder: Path, tensor: SafeTensor) -> RawTensor:
+    dtype = _FLOAT_TYPES.get(tensor.dtype)
+    if dtype is None:
         raise ModelError(
-            f"{source.path}: the tensor {name} has the shape {list(tensor.shape)}, "
-            f"the model's description says {list(shape)}"
+            f"{folder}: the tensor {tensor.name} is {tensor.dtype}, not a float type of "
+            f"{', '.join(_FLOAT_TYPES)}"
         )
-    if not tensor.is_floating_point():
-        raise ModelError(f"{source.path}: the tensor {name} is {tensor.dtype}, not a float type")
+    return RawTensor.from_bytes(tensor.name, dtype, tensor.shape, tensor.data)
 
 
-def _read_tensors(source: ModelSource, spec: DecoderSpec) -> Iterator[tuple[str, Tensor]]:
-    if source.is_gguf:
-        with _progress(len(source.gguf)) as bar:
-            for name, values in source.gguf.tensors(spec):
-                yield name, torch.from_numpy(values)
-                bar.update()
-    else:
-        yield from _read_safetensors(_safetensors_files(source.path))
+def _whole(tensor: RawTensor) -> StoredTensor:
+    return StoredTensor(tensor.name, tensor.shape, lambda: tensor)
 
 
-def _read_safetensors(paths: list[Path]) -> Iterator[tuple[str, Tensor]]:
-    for number, path in enumerate(paths, start=1):
-        with (
-            _readable(path),
-            safe_open(path, framework="pt") as file,
-            _progress(len(file.keys()), f" {number}/{len(paths)}") as bar,
-        ):
-            for name in file.keys():
-                yield name, file.get_tensor(name)
-                bar.update()
+def _placed(stored: StoredTensor, places: Iterable[TensorPlace]) -> Iterator[StoredTensor]:
+    for place in places:
+        rows = range(stored.shape[0])[place.start : place.stop]
+        shape = (len(rows), *stored.shape[1:])
+        yield StoredTensor(place.name, shape, partial(_take, stored, place, rows))
 
 
-@contextmanager
-def _readable(path: Path) -> Iterator[None]:
-    try:
-        yield
-    except (OSError, SafetensorError) as error:
-        raise ModelError(
-            f"{path} is missing, truncated or no safetensors file ({error}): download it again"
-        ) from error
-
-
-def _progress(total: int, part: str = "") -> "tqdm[NoReturn]":
-    # None: no bar where nobody watches a terminal.
-    return tqdm(
-        total=total, desc=f"loading weights{part}", unit="tensor", leave=False, disable=None
-    )
-
-
-def _safetensors_files(folder: Path) -> list[Path]:
-    if (folder / _INDEX).is_file():
-        return _indexed_files(folder)
-    files = sorted(folder.glob("*.safetensors"))
-    if len(files) != 1:
-        raise ModelError(
-            f"{folder} has {len(files)} *.safetensors files and no {_INDEX}: a model folder needs "
-            "one file, or several with an index (pickled *.bin weights are not read)"
-        )
-    return files
-
-
-def _indexed_files(folder: Path) -> list[Path]:
-    weight_map = read_json(folder / _INDEX).get("weight_map")
-    if not isinstance(weight_map, dict) or not weight_map:
-        raise ModelError(f"{folder / _INDEX} has no weight_map")
-    names = sorted({str(name) for name in weight_map.values()})
-    for name in names:
-        if Path(name).name != name:
-            raise ModelError(f"{folder / _INDEX} names {name!r}, which is not a file of its folder")
-        if not (folder / name).is_file():
-            raise ModelError(f"{folder / name} is missing: download the model again")
-    return [folder / name for name in names]
+def _take(stored: StoredTensor, place: TensorPlace, rows: range) -> RawTensor:
+    """The rows of a stored tensor that belong to a place, in the decoder's order."""
+    tensor = replace(stored.read(), name=place.name)
+    if place.interleaved_heads:
+        pairs = np.array(rows).reshape(place.interleaved_heads, -1, 2)
+        return tensor.take(pairs.swapaxes(1, 2).reshape(-1))
+    return tensor if len(rows) == stored.shape[0] else tensor.take(slice(rows.start, rows.stop))

@@ -3,7 +3,9 @@
 use std::path::{Path, PathBuf};
 
 use clap::Parser;
-use text_generation_router::config::{Dtype, ExecutorKind, Limits, ServeConfig};
+use text_generation_router::config::{
+    Dtype, ExecutorKind, KvCacheDtype, Limits, Quantize, ServeConfig,
+};
 
 use super::*;
 
@@ -22,6 +24,8 @@ fn no_flag_gives_the_defaults() {
     assert_eq!(config.model.model_id, "smollm2-135m-instruct");
     assert_eq!(config.model.executor, ExecutorKind::Auto);
     assert_eq!(config.model.dtype, Dtype::Auto);
+    assert_eq!(config.model.quantize, None);
+    assert_eq!(config.model.kv_cache_dtype, KvCacheDtype::Auto);
     assert_eq!(
         (config.router.hostname.as_str(), config.router.port),
         ("127.0.0.1", 3000)
@@ -105,6 +109,75 @@ fn the_token_limits_are_checked_on_both_sides() {
 }
 
 #[test]
+fn native_takes_the_types_it_computes_in() {
+    for (dtype, value) in [("auto", Dtype::Auto), ("bfloat16", Dtype::Bfloat16)] {
+        let config = resolved(&["--executor", "native", "--dtype", dtype]).expect("native can");
+        assert_eq!(config.model.dtype, value);
+    }
+    for dtype in ["float32", "float16"] {
+        let found = mistakes(&["--executor", "native", "--dtype", dtype]);
+        assert!(
+            found.len() == 1 && found[0].contains("--executor torch"),
+            "{found:?}"
+        );
+        assert!(resolved(&["--executor", "torch", "--dtype", dtype]).is_ok());
+        assert!(resolved(&["--dtype", dtype]).is_ok());
+    }
+}
+
+#[test]
+fn weights_are_quantized_or_of_a_type_but_not_both() {
+    for (name, value) in [
+        ("int8", Quantize::Int8),
+        ("int4", Quantize::Int4),
+        ("awq", Quantize::Awq),
+        ("gptq", Quantize::Gptq),
+    ] {
+        let config = resolved(&["--quantize", name]).expect("known");
+        assert_eq!(config.model.quantize, Some(value));
+        assert_eq!(
+            mistakes(&["--quantize", name, "--dtype", "bfloat16"]).len(),
+            1
+        );
+    }
+}
+
+#[test]
+fn torch_quantizes_nothing() {
+    for flags in [["--quantize", "int8"], ["--kv-cache-dtype", "int8"]] {
+        assert!(resolved(&flags).is_ok());
+        assert!(resolved(&[&["--executor", "native"], &flags[..]].concat()).is_ok());
+        let found = mistakes(&[&["--executor", "torch"], &flags[..]].concat());
+        assert!(
+            found.len() == 1 && found[0].contains("--executor native"),
+            "{found:?}"
+        );
+    }
+}
+
+#[test]
+fn an_unknown_quantization_is_refused_with_the_known_ones() {
+    for name in ["bitsandbytes", "eetq", "fp8", "marlin", ""] {
+        let error = Args::try_parse_from(["launcher", "--quantize", name])
+            .expect_err("there is no such quantization")
+            .to_string();
+        assert!(error.contains("int8, int4, awq, gptq"), "{error}");
+    }
+    let error = Args::try_parse_from(["launcher", "--kv-cache-dtype", "fp8_e5m2"])
+        .expect_err("there is no such type")
+        .to_string();
+    assert!(error.contains("auto, bf16, int8"), "{error}");
+}
+
+#[test]
+fn the_cache_folder_is_the_users_unless_one_is_named() {
+    let config = resolved(&["--cache-dir", "/models/cache"]).expect("any folder will do");
+    assert_eq!(config.model.cache_dir, Some("/models/cache".into()));
+    let own = resolved(&[]).expect("no flag is needed").model.cache_dir;
+    assert!(own.is_none_or(|path| path.is_absolute() && path.ends_with("text-generation-server")));
+}
+
+#[test]
 fn sizes_take_decimal_and_binary_suffixes() {
     let bytes = |size| {
         resolved(&["--kv-memory", size])
@@ -147,8 +220,8 @@ fn a_socket_path_that_the_system_refuses_is_a_mistake() {
 
 /// Every field of the configuration with a value of its own.
 fn every_flag() -> ServeConfig {
-    let text = "--model-id owner/model --revision main --executor oracle --dtype bfloat16 \
-        --tokenizer-config-path /models/tokenizer_config.json --huggingface-hub-cache /models/hub \
+    let text = "--model-id owner/model --revision main --executor oracle --dtype auto --quantize int4 \
+        --kv-cache-dtype int8 --cache-dir /models/cache --tokenizer-config-path /models/tokenizer_config.json --huggingface-hub-cache /models/hub \
         --hostname 0.0.0.0 --port 8080 --cors-allow-origin https://a.example,https://b.example:8443 \
         --validation-workers 3 --graceful-termination-timeout 45 --num-shard 2 \
         --master-addr 127.0.0.2 --master-port 29501 --max-input-tokens 1000 \

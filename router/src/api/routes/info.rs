@@ -23,7 +23,7 @@ pub async fn info(State(state): State<AppState>) -> Result<Json<Info>, ApiError>
         model_sha: (!model.info.model_revision.is_empty())
             .then(|| model.info.model_revision.clone()),
         model_pipeline_tag: "text-generation",
-        model_dtype: model.info.dtype.clone(),
+        model_dtype: model.info.weights.clone(),
         model_device_type: model.info.device.clone(),
         max_concurrent_requests: limits.max_concurrent_requests,
         max_best_of: limits.max_best_of,

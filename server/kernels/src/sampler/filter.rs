@@ -1,71 +1,89 @@
 //! Candidates of a draw and the filters that narrow them.
 
-use super::logprob::{exp_of_negative, largest, maximum};
+use super::scan::{Scan, rank};
+use crate::simd::Isa;
 
 /// How many of the foremost candidates a filter looks at first; eight times more until they suffice.
 const FIRST_LOOK: usize = 256;
 
-/// A token and its probability up to a common factor. Orders by falling weight, then rising id.
-///
-/// Both are packed into one integer, since a vocabulary of them is sorted: the bits of floats that
-/// are not negative order as the floats do.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-struct Candidate(u64);
+/// Weights down to which a nucleus is looked for, one after the other: the largest is 1, and few
+/// tokens come near it.
+const NUCLEUS_FLOORS: [f64; 3] = [1.0 / 64.0, 1.0 / 4096.0, 1.0 / 262_144.0];
+
+/// A token that may be drawn.
+#[derive(Debug, Clone, Copy)]
+struct Candidate {
+    id: u32,
+    logit: f32,
+    /// Its probability up to a common factor.
+    weight: f64,
+}
 
 impl Candidate {
-    fn new(id: u32, weight: f32) -> Self {
-        Self(u64::from(!weight.to_bits()) << 32 | u64::from(id))
-    }
-
-    fn id(self) -> u32 {
-        self.0 as u32
-    }
-
-    fn weight(self) -> f64 {
-        f64::from(f32::from_bits(!((self.0 >> 32) as u32)))
+    /// Orders from the most likely, by id among equals.
+    fn rank(&self) -> u64 {
+        rank(self.id, self.logit)
     }
 }
 
 /// Tokens that may be drawn, in an order that only logits and filters decide. Never empty.
 #[derive(Debug)]
-pub(super) struct Candidates(Vec<Candidate>);
+pub(super) struct Candidates<'a> {
+    scan: &'a Scan,
+    tokens: Vec<Candidate>,
+}
 
-impl Candidates {
-    /// The `top_k` most likely tokens (0: all) at a temperature above 0.
-    pub(super) fn new(logits: &[f32], temperature: f32, top_k: usize) -> Self {
-        if top_k == 0 {
-            return Self::weighted(0.., logits, temperature);
+impl<'a> Candidates<'a> {
+    /// The `top_k` most likely tokens.
+    pub(super) fn top_k(isa: Isa, logits: &[f32], scan: &'a Scan, top_k: usize) -> Self {
+        Self::weighted(isa, scan, scan.largest(isa, logits, top_k))
+    }
+
+    /// All tokens.
+    pub(super) fn all(isa: Isa, logits: &[f32], scan: &'a Scan) -> Self {
+        Self::weighted(isa, scan, scan.at_least(isa, logits, f32::MIN))
+    }
+
+    /// Tokens among which is the smallest set of most likely ones whose probabilities reach `top_p`.
+    pub(super) fn nucleus(isa: Isa, logits: &[f32], scan: &'a Scan, top_p: f32) -> Self {
+        let total = scan.total();
+        // All tokens below this together weigh less than what top_p leaves out.
+        let last = (1.0 - f64::from(top_p)) * total / logits.len() as f64;
+        for floor in NUCLEUS_FLOORS.into_iter().filter(|&floor| floor > last) {
+            let candidates = Self::above(isa, logits, scan, floor);
+            if candidates.mass() >= f64::from(top_p) * total {
+                return candidates;
+            }
         }
-        let (ids, logits): (Vec<u32>, Vec<f32>) = largest(logits, top_k).into_iter().unzip();
-        Self::weighted(ids, &logits, temperature)
+        Self::above(isa, logits, scan, last)
     }
 
-    fn weighted(ids: impl IntoIterator<Item = u32>, logits: &[f32], temperature: f32) -> Self {
-        let best = maximum(logits);
-        let weights: Vec<f32> = if best == f32::INFINITY {
-            // Infinite logits share all.
-            logits
-                .iter()
-                .map(|&logit| f32::from(u8::from(logit == best)))
-                .collect()
-        } else {
-            logits
-                .iter()
-                .map(|&logit| exp_of_negative((logit - best) / temperature))
-                .collect()
-        };
-        let all = ids
-            .into_iter()
-            .zip(weights)
-            .filter(|&(_, weight)| weight > 0.0);
-        Self(all.map(|(id, weight)| Candidate::new(id, weight)).collect())
+    fn above(isa: Isa, logits: &[f32], scan: &'a Scan, floor: f64) -> Self {
+        let least = scan.best() - scan.scale().distance(floor);
+        Self::weighted(isa, scan, scan.at_least(isa, logits, least))
     }
 
-    /// Keeps the smallest set of most likely tokens whose probabilities reach `top_p`.
-    pub(super) fn keep_top_p(&mut self, top_p: f32) {
+    fn weighted(isa: Isa, scan: &'a Scan, tokens: Vec<(u32, f32)>) -> Self {
+        let (ids, logits): (Vec<u32>, Vec<f32>) = tokens.into_iter().unzip();
+        let weights = scan.weights(isa, &logits);
+        let all = ids.into_iter().zip(logits).zip(weights);
+        let possible = all.filter(|&(_, weight)| weight > 0.0);
+        let tokens = possible.map(|((id, logit), weight)| Candidate {
+            id,
+            logit,
+            weight: f64::from(weight),
+        });
+        Self {
+            scan,
+            tokens: tokens.collect(),
+        }
+    }
+
+    /// Keeps the smallest set of most likely tokens whose probabilities reach `top_p` of `total`.
+    pub(super) fn keep_top_p(&mut self, top_p: f32, total: f64) {
         if top_p < 1.0 {
-            let target = f64::from(top_p) * self.mass();
-            keep_first(&mut self.0, |candidate| candidate.weight(), target);
+            let target = f64::from(top_p) * total;
+            keep_first(&mut self.tokens, Candidate::rank, |c| c.weight, target);
         }
     }
 
@@ -75,53 +93,56 @@ impl Candidates {
             return;
         }
         let total = self.mass();
-        let surprises: Vec<f64> = self.0.iter().map(|c| -(c.weight() / total).ln()).collect();
-        let weighted = self.0.iter().zip(&surprises);
-        let expected: f64 = weighted
-            .map(|(c, surprise)| c.weight() / total * surprise)
+        // The surprise is a constant minus the logarithm of the weight.
+        let (scale, best) = (self.scan.scale(), self.scan.best());
+        let log_weight = |candidate: &Candidate| scale.log_weight(candidate.logit, best);
+        let tokens = &mut self.tokens;
+        let expected: f64 = tokens
+            .iter()
+            .map(|c| c.weight / total * log_weight(c))
             .sum();
-        let distance = |surprise: f64| (surprise - expected).abs().to_bits(); // orders as the float
-        let by_distance = surprises.iter().zip(&self.0);
-        let mut order: Vec<_> = by_distance
-            .map(|(&s, &candidate)| (distance(s), candidate))
-            .collect();
-        keep_first(
-            &mut order,
-            |(_, candidate)| candidate.weight(),
-            f64::from(typical_p) * total,
-        );
-        self.0 = order.into_iter().map(|(_, candidate)| candidate).collect();
+        let order = |c: &Candidate| {
+            let distance = (log_weight(c) - expected).abs();
+            (distance.to_bits(), c.rank()) // bits of numbers from 0 order as they do
+        };
+        keep_first(tokens, order, |c| c.weight, f64::from(typical_p) * total);
     }
 
     /// The token at a point of the cumulative distribution, `point` in [0, 1).
     pub(super) fn pick(&self, point: f64) -> u32 {
         let target = point * self.mass();
         let mut sum = 0.0;
-        for candidate in &self.0 {
-            sum += candidate.weight();
+        for candidate in &self.tokens {
+            sum += candidate.weight;
             if target < sum {
-                return candidate.id();
+                return candidate.id;
             }
         }
-        self.0.last().expect("never empty").id() // rounding left the sum below the target
+        self.tokens.last().expect("never empty").id // rounding left the sum below the target
     }
 
-    fn mass(&self) -> f64 {
-        self.0.iter().map(|candidate| candidate.weight()).sum()
+    /// The sum of the weights.
+    pub(super) fn mass(&self) -> f64 {
+        self.tokens.iter().map(|candidate| candidate.weight).sum()
     }
 }
 
 /// Keeps the first items, in order, whose weights reach `target` together; at least one.
-fn keep_first<T: Ord>(items: &mut Vec<T>, weight: impl Fn(&T) -> f64, target: f64) {
+fn keep_first<T, K: Ord>(
+    items: &mut Vec<T>,
+    order: impl Fn(&T) -> K,
+    weight: impl Fn(&T) -> f64,
+    target: f64,
+) {
     let mut look = FIRST_LOOK;
     while look < items.len() {
-        items.select_nth_unstable(look);
+        items.select_nth_unstable_by_key(look, &order);
         if items[..look].iter().map(&weight).sum::<f64>() >= target {
             items.truncate(look);
         }
         look *= 8;
     }
-    items.sort_unstable();
+    items.sort_unstable_by_key(&order);
     let mut sum = 0.0;
     let reached = items.iter().position(|item| {
         sum += weight(item);

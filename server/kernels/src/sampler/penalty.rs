@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 
 use super::SamplingParams;
+use super::edit::Edit;
 
 /// How often a token is in the text.
 #[derive(Debug, Clone, Copy, Default)]
@@ -26,20 +27,22 @@ impl Count {
     }
 }
 
-/// Token counts of a sequence.
+/// Token counts of a sequence; empty where no penalty asks for them.
 #[derive(Debug, Default)]
 pub(super) struct Counts(HashMap<u32, Count>);
 
 impl Counts {
-    pub(super) fn new(prompt: &[u32], generated: &[u32]) -> Self {
-        let mut counts: HashMap<u32, Count> = HashMap::new();
-        for &token in prompt {
-            counts.entry(token).or_default().in_prompt = true;
+    pub(super) fn new(params: &SamplingParams, prompt: &[u32], generated: &[u32]) -> Self {
+        let mut counts = Self::default();
+        if is_on(params) {
+            for &token in prompt {
+                counts.0.entry(token).or_default().in_prompt = true;
+            }
+            for &token in generated {
+                counts.add(params, token);
+            }
         }
-        for &token in generated {
-            counts.entry(token).or_default().generated += 1;
-        }
-        Self(counts)
+        counts
     }
 
     /// Counts a drawn token, where a penalty will ask for it.
@@ -49,20 +52,11 @@ impl Counts {
         }
     }
 
-    /// The logits with all penalties, or `None` when none changes anything.
-    pub(super) fn penalize(&self, params: &SamplingParams, logits: &[f32]) -> Option<Vec<f32>> {
-        if !is_on(params) || self.0.is_empty() {
-            return None;
-        }
-        let mut penalized = logits.to_vec();
+    /// Applies all penalties.
+    pub(super) fn penalize(&self, params: &SamplingParams, row: &mut Edit<'_>) {
         for (&token, count) in &self.0 {
-            let logit = &mut penalized[token as usize];
-            if logit.is_finite() {
-                // What is possible stays possible, also next to the largest floats.
-                *logit = count.penalize(params, *logit).clamp(f32::MIN, f32::MAX);
-            }
+            row.change(token, |logit| count.penalize(params, logit));
         }
-        Some(penalized)
     }
 }
 

@@ -1,0 +1,58 @@
+//! What differs between the ways of keeping keys and values.
+
+use super::block::Block;
+use super::layout::KvLayout;
+use super::softmax::Valid;
+use crate::simd::Simd;
+
+/// Bytes from one row's weights to the next one's: 256 weights of two bytes, a factor, and what
+/// keeps the rows from falling on the same cache sets.
+pub(super) const WEIGHT_STRIDE: usize = 576;
+
+/// Floats from one row's scores to the next one's; a power of two would alias.
+pub(super) const SCORE_STRIDE: usize = super::BLOCK + 16;
+
+/// A way of keeping keys and values, and the products with them. The functions have the contract of
+/// reads and writes at the addresses they take.
+pub(super) trait Cells {
+    /// Writes token `token` of a page.
+    unsafe fn write<S: Simd>(layout: &KvLayout, page: *mut u8, token: usize, kv: [&[f32]; 2]);
+
+    /// Accumulators of each value.
+    const ACCUMULATORS: usize;
+
+    /// Bytes of a packed query of `dim` values.
+    fn query_bytes(dim: usize) -> usize;
+
+    /// Packs a query.
+    unsafe fn pack_query<S: Simd>(layout: &KvLayout, query: &[f32], to: *mut u8);
+
+    /// Scores of R queries with the 32 keys of a page, in rows of [`SCORE_STRIDE`].
+    unsafe fn scores<S: Simd, const R: usize>(
+        dim: usize,
+        queries: *const u8,
+        keys: *const u8,
+        to: *mut f32,
+    );
+
+    /// What a row's weights are multiplied with before they are stored.
+    unsafe fn weight_factor<S: Simd>(block: &Block, valid: Valid, weights: *mut u8) -> S::F;
+
+    /// Stores 16 weights of a row: those of the block's vector `vector`, 0 where `mask` says so.
+    unsafe fn put_weights<S: Simd>(
+        block: &Block,
+        at: (*mut u8, usize),
+        weights: S::F,
+        factor: S::F,
+        mask: u16,
+    );
+
+    /// Sums of R rows' weights times V vectors of values from `vector` on, over the block's valid
+    /// keys; `to` are the rows' addresses of value 0.
+    unsafe fn values<S: Simd, const R: usize, const V: usize>(
+        block: &Block,
+        weights: *const u8,
+        vector: usize,
+        to: &[*mut f32],
+    );
+}

@@ -1,0 +1,113 @@
+//! The innermost loops: one panel times one block of rows.
+//!
+//! All read weights in ascending order and keep every sum in registers. The unsigned operand of an
+//! 8-bit dot product is always the weight, so that one format of activations serves all; what the
+//! weights' offset adds is known from the sum of the activations.
+#![expect(unsafe_code, reason = "reads and writes by address")]
+
+mod bf16;
+mod int4;
+mod int8;
+mod int8_group;
+
+pub(super) use bf16::Bf16;
+pub(super) use int4::Int4;
+pub(super) use int8::Int8;
+pub(super) use int8_group::Int8Group;
+
+use super::layout::PANEL;
+use crate::simd::{LANES, Simd};
+
+/// Most rows that a block can have.
+pub(super) const MAX_ROWS: usize = 14;
+
+/// What one call reads.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Operands {
+    /// The panel.
+    pub(super) weights: *const u8,
+    /// The block of packed rows.
+    pub(super) rows: *const u8,
+    /// Chunks of 32 inputs.
+    pub(super) chunks: usize,
+    /// What is needed next.
+    pub(super) ahead: Ahead,
+}
+
+/// A part of the next panel, asked for while this one is multiplied.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Ahead {
+    pub(super) start: *const u8,
+    /// Cache lines for each chunk of the current panel.
+    pub(super) lines: usize,
+}
+
+/// A kind of packed weights.
+pub(super) trait Weights: Copy {
+    /// Rows whose sums fit the registers.
+    fn max_rows<S: Simd>() -> usize;
+
+    /// Writes [R, 32] results to `out`.
+    ///
+    /// # Safety
+    /// The addresses show a panel and a block of `R` rows of that many chunks, and room for the
+    /// results.
+    unsafe fn product<S: Simd, const R: usize>(operands: Operands, out: *mut f32);
+}
+
+impl Ahead {
+    #[inline(always)]
+    fn prefetch<S: Simd>(self, chunk: usize) {
+        for line in 0..self.lines {
+            S::prefetch(self.start.wrapping_add((chunk * self.lines + line) * 64));
+        }
+    }
+}
+
+/// [`Weights::product`] for a number of rows known at run time.
+///
+/// # Safety
+/// As there, for `rows` rows of at most [`Weights::max_rows`].
+#[inline(always)]
+pub(super) unsafe fn product<S: Simd, W: Weights>(rows: usize, operands: Operands, out: *mut f32) {
+    macro_rules! by_rows {
+        ($($count:literal)*) => {
+            match rows {
+                // SAFETY: the caller's promise.
+                $($count if $count <= W::max_rows::<S>() => unsafe {
+                    W::product::<S, $count>(operands, out)
+                },)*
+                _ => unreachable!("a block of {rows} rows"),
+            }
+        };
+    }
+    by_rows!(1 2 3 4 5 6 7 8 9 10 11 12 13 14);
+}
+
+/// # Safety
+/// `from` shows four bytes.
+#[inline(always)]
+unsafe fn four<S: Simd>(from: *const u8) -> S::I {
+    // SAFETY: the caller's promise.
+    S::splat_i(unsafe { from.cast::<i32>().read_unaligned() })
+}
+
+/// # Safety
+/// `from` shows a float.
+#[inline(always)]
+unsafe fn float<S: Simd>(from: *const u8) -> S::F {
+    // SAFETY: the caller's promise.
+    S::splat(unsafe { from.cast::<f32>().read_unaligned() })
+}
+
+/// # Safety
+/// `out` has room for [R, 32].
+#[inline(always)]
+unsafe fn write<S: Simd, const R: usize>(sums: [[S::F; 2]; R], out: *mut f32) {
+    for (row, sums) in sums.into_iter().enumerate() {
+        for (half, sum) in sums.into_iter().enumerate() {
+            // SAFETY: the caller's promise.
+            unsafe { S::store(out.add(row * PANEL + half * LANES), sum) };
+        }
+    }
+}

@@ -1,0 +1,43 @@
+//! bfloat16 weights. A tile is [16 pairs of inputs][32 outputs][2].
+#![expect(unsafe_code, reason = "reads and writes by address")]
+
+use super::super::layout::{ActivationFormat, WeightKind};
+use super::{Operands, Weights, four, write};
+use crate::simd::Simd;
+
+#[derive(Debug, Clone, Copy)]
+pub(in super::super) struct Bf16;
+
+const TILE: usize = WeightKind::Bf16.tile_bytes();
+const ROW: usize = ActivationFormat::Bf16.chunk_bytes();
+
+impl Weights for Bf16 {
+    #[inline(always)]
+    fn max_rows<S: Simd>() -> usize {
+        (S::REGISTERS - 3) / 2
+    }
+
+    #[inline(always)]
+    unsafe fn product<S: Simd, const R: usize>(x: Operands, out: *mut f32) {
+        let mut sums = [[S::splat(0.0); 2]; R];
+        for chunk in 0..x.chunks {
+            x.ahead.prefetch::<S>(chunk);
+            let tile = x.weights.wrapping_add(chunk * TILE);
+            let rows = x.rows.wrapping_add(chunk * R * ROW);
+            for pair in 0..16 {
+                let at = tile.wrapping_add(pair * 128);
+                // SAFETY: within the tile.
+                let weights = unsafe { [S::load_i(at), S::load_i(at.add(64))] };
+                for (row, sums) in sums.iter_mut().enumerate() {
+                    // SAFETY: within the chunk of the block.
+                    let inputs = unsafe { four::<S>(rows.add(row * ROW + pair * 4)) };
+                    for half in 0..2 {
+                        sums[half] = S::dot_bf16(sums[half], weights[half], inputs);
+                    }
+                }
+            }
+        }
+        // SAFETY: the caller's promise.
+        unsafe { write::<S, R>(sums, out) }
+    }
+}

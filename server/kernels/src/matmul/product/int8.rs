@@ -1,0 +1,59 @@
+//! 8-bit weights with one scale an output. A tile is [8 quads of inputs][32 outputs][4], codes plus
+//! 128; after the tiles the scales f32[32]. After a block's chunks the rows' scales f32[R] and
+//! offsets i32[R], -128 times the sum of a row's codes.
+#![expect(unsafe_code, reason = "reads and writes by address")]
+
+use super::super::layout::{ActivationFormat, WeightKind};
+use super::{Operands, Weights, float, four, write};
+use crate::simd::{LANES, Simd};
+
+#[derive(Debug, Clone, Copy)]
+pub(in super::super) struct Int8;
+
+const TILE: usize = WeightKind::Int8.tile_bytes();
+const ROW: usize = ActivationFormat::Int8.chunk_bytes();
+
+impl Weights for Int8 {
+    #[inline(always)]
+    fn max_rows<S: Simd>() -> usize {
+        (S::REGISTERS - 3) / 2
+    }
+
+    #[inline(always)]
+    unsafe fn product<S: Simd, const R: usize>(x: Operands, out: *mut f32) {
+        let scales = x.rows.wrapping_add(x.chunks * R * ROW);
+        let offsets = scales.wrapping_add(R * 4);
+        // SAFETY: the offsets are the last of the block.
+        let mut sums: [[S::I; 2]; R] =
+            std::array::from_fn(|row| [unsafe { four::<S>(offsets.add(row * 4)) }; 2]);
+        for chunk in 0..x.chunks {
+            x.ahead.prefetch::<S>(chunk);
+            let tile = x.weights.wrapping_add(chunk * TILE);
+            let rows = x.rows.wrapping_add(chunk * R * ROW);
+            for quad in 0..8 {
+                let at = tile.wrapping_add(quad * 128);
+                // SAFETY: within the tile.
+                let weights = unsafe { [S::load_i(at), S::load_i(at.add(64))] };
+                for (row, sums) in sums.iter_mut().enumerate() {
+                    // SAFETY: within the chunk of the block.
+                    let inputs = unsafe { four::<S>(rows.add(row * ROW + quad * 4)) };
+                    for half in 0..2 {
+                        sums[half] = S::dot_u8i8(sums[half], weights[half], inputs);
+                    }
+                }
+            }
+        }
+        let outputs: *const f32 = x.weights.wrapping_add(x.chunks * TILE).cast();
+        // SAFETY: the scales are the last of the panel.
+        let outputs = unsafe { [S::load(outputs), S::load(outputs.add(LANES))] };
+        let results = std::array::from_fn(|row| {
+            // SAFETY: within the block's scales.
+            let scale = unsafe { float::<S>(scales.add(row * 4)) };
+            std::array::from_fn(|half| {
+                S::mul(S::mul(S::to_f(sums[row][half]), scale), outputs[half])
+            })
+        });
+        // SAFETY: the caller's promise.
+        unsafe { write::<S, R>(results, out) }
+    }
+}
