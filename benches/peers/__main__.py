@@ -9,7 +9,8 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
-from text_generation_server.models.source import EMBEDDED_MODEL, resolve
+from text_generation_server.models.embedded import EMBEDDED_MODEL
+from text_generation_server.models.source import resolve
 from text_generation_server.models.spec import DecoderSpec
 
 from peers import machine, table

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import torch
 from safetensors.torch import save_file
+from text_generation_server.executor.torch_weights import load_weights
 from text_generation_server.models.source import ModelSource
 from text_generation_server.models.spec import DecoderSpec
-from text_generation_server.models.weights import load_weights
 
 
 def write_folder(source: ModelSource, folder: Path) -> None:
@@ -32,7 +32,7 @@ def _config(spec: DecoderSpec) -> dict[str, object]:
         "head_dim": spec.head_dim,
         "max_position_embeddings": spec.max_positions,
         "rms_norm_eps": spec.norm_eps,
-        "rope_theta": spec.rope.theta,
+        "rope_theta": spec.ropes[0].theta,
         "tie_word_embeddings": spec.tied_embeddings,
         "torch_dtype": "bfloat16",
     }

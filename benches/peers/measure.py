@@ -17,8 +17,8 @@ from peers.prompts import PromptSource
 from peers.scenarios import Scenario, Workload
 
 _WARM_UP_TOKENS = 64
-_IDLE_SHARE = 0.02
-"""Of one core: what an engine may use while another is measured."""
+_IDLE_SHARE, _IDLE_SECONDS = 0.02, 0.05
+"""Processor time that idle engines may use in a run: a share of it, and what clocks cannot tell."""
 
 
 @dataclass
@@ -154,7 +154,7 @@ def _round(running: list[_Running], work: Workload, number: int, outcome: Outcom
             continue
         turn.row.figures.append(figure)
         used = sum(other.cpu_seconds() for other in others) - before
-        if used > _IDLE_SHARE * (time.monotonic() - began):
+        if used > _IDLE_SECONDS + _IDLE_SHARE * (time.monotonic() - began):
             outcome.note(turn.row.variant.engine, f"idle engines used {used:.2f} s of processor")
 
 

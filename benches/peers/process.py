@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import re
 import subprocess
 import tempfile
 from dataclasses import asdict
@@ -12,6 +13,7 @@ import psutil
 from peers.adapters.wire import Arrivals, Settings
 from peers.prompts import Prompt
 
+_ERROR = re.compile(r"(\w*error|caused by):", re.IGNORECASE)
 _STOP_TIMEOUT = 60.0
 
 
@@ -80,4 +82,6 @@ class EngineProcess:
         self._child.wait()
         self._errors.seek(0)
         lines = [line.strip() for line in self._errors if line.strip()]
-        return lines[-1] if lines else f"it ended with {self._child.returncode} and no word"
+        errors = [line for line in lines if _ERROR.match(line)]
+        words = errors[:1] or lines[-1:]
+        return words[0] if words else f"it ended with {self._child.returncode} and no word"

@@ -8,7 +8,6 @@ from text_generation_server.models.source import resolve
 
 from peers.engines import ADAPTERS, Unavailable
 from peers.environment import Environment, cache_folder
-from peers.hugging_face import write_folder
 
 
 @dataclass(frozen=True)
@@ -35,6 +34,9 @@ class Weights:
         """A folder in Hugging Face's layout with bf16 weights, no tokenizer. Raises ModelError."""
         target = self._target("bf16")
         if not target.is_dir():
+            # Only now: it needs PyTorch.
+            from peers.hugging_face import write_folder
+
             unfinished = Path(f"{target}.unfinished")
             write_folder(resolve(str(self.shipped)), unfinished)
             unfinished.rename(target)

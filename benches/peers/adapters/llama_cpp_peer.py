@@ -62,11 +62,7 @@ class LlamaCpp:
         vocabulary = llama_cpp.llama_model_get_vocab(self._model)
         self._vocab_size = llama_cpp.llama_vocab_n_tokens(vocabulary)
         self._slots = [Slot(i) for i in range(settings.streams)]
-        self.facts = {
-            "version": llama_cpp.__version__,
-            "weights": _weights(self._model),
-            "kv": options["kv"],
-        }
+        self.facts = {"version": llama_cpp.__version__}
 
     def run(self, prompts: list[list[int]], new_tokens: int) -> Arrivals:
         """See `wire.Engine.run`."""
@@ -144,11 +140,6 @@ def _silent(_level: int, _text: bytes, _data: ctypes.c_void_p) -> None:
 
 def _rounded_up(value: int, multiple: int) -> int:
     return -(-value // multiple) * multiple
-
-
-def _weights(model: object) -> str:
-    name = llama_cpp.llama_ftype_name(llama_cpp.llama_model_ftype(model))
-    return (name or b"unknown").decode()
 
 
 if __name__ == "__main__":

@@ -24,18 +24,14 @@ class OpenVino:
         # Twice what a run needs, so that what earlier ones left stays cached.
         blocks = -(-settings.stream_tokens // _BLOCK_TOKENS)
         scheduler.num_kv_blocks = 2 * blocks * settings.streams
-        properties = {"INFERENCE_NUM_THREADS": settings.threads, **options["properties"]}
+        properties = {"INFERENCE_NUM_THREADS": settings.threads}
         # A GGUF file has the tokenizer that a folder of converted weights lacks.
         tokenizer = openvino_genai.Tokenizer(options["tokenizer"])
         self._pipeline = openvino_genai.ContinuousBatchingPipeline(
             settings.model, tokenizer, scheduler, "CPU", **properties
         )
         self._requests = 0
-        self.facts = {
-            "version": version("openvino-genai"),
-            "weights": options["weights"],
-            "kv": options["kv"],
-        }
+        self.facts = {"version": version("openvino-genai")}
 
     def run(self, prompts: list[list[int]], new_tokens: int) -> Arrivals:
         """See `wire.Engine.run`."""

@@ -36,7 +36,7 @@ class Engine(Protocol):
     """An engine in this process. What it computed before stays cached where it can keep it."""
 
     facts: dict[str, str]
-    """`version`, `weights` and `kv`: what is measured, for the table."""
+    """What it says of itself, at least its `version`."""
 
     def run(self, prompts: list[list[int]], new_tokens: int) -> Arrivals:
         """Answer all prompts at once, greedily, each with exactly `new_tokens` tokens."""
