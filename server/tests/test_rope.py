@@ -18,6 +18,7 @@ DIVISORS = {
     "long_factor": [1 + i for i in range(HEAD_DIM // 2)],
 }
 YARN = {"rope_type": "yarn", "factor": 4.0, "original_max_position_embeddings": 1024}
+LONG = {"rope_type": "longrope", **DIVISORS}
 ROPES: dict[str, dict[str, Any]] = {
     "linear": {"rope_type": "linear", "factor": 4.0},
     "dynamic": {"rope_type": "dynamic", "factor": 4.0},
@@ -35,19 +36,9 @@ ROPES: dict[str, dict[str, Any]] = {
     "yarn_sharp": YARN | {"attention_factor": 1.5},
     "yarn_of_deepseek": YARN | {"mscale": 0.7, "mscale_all_dim": 1.3},
     "yarn_of_one_pair": YARN | {"beta_fast": 5.0, "beta_slow": 5.0, "truncate": False},
-    "longrope": {"rope_type": "longrope", "original_max_position_embeddings": 1024, **DIVISORS},
-    "longrope_factor": {
-        "rope_type": "longrope",
-        "factor": 16.0,
-        "original_max_position_embeddings": 1024,
-        **DIVISORS,
-    },
-    "longrope_sharp": {
-        "rope_type": "longrope",
-        "attention_factor": 1.2,
-        "original_max_position_embeddings": 1024,
-        **DIVISORS,
-    },
+    "longrope": LONG | {"original_max_position_embeddings": 1024},
+    "longrope_factor": LONG | {"original_max_position_embeddings": 1024, "factor": 16.0},
+    "longrope_sharp": LONG | {"original_max_position_embeddings": 1024, "attention_factor": 1.2},
 }
 
 
@@ -101,21 +92,22 @@ def test_divisors_divide() -> None:
 @pytest.mark.parametrize(
     ("rope", "message"),
     [
-        ({"rope_theta": -1.0}, "rope theta is -1.0, must be above 1"),
+        ({"rope_theta": -1.0}, "theta is -1.0, must be above 1"),
         ({"partial_rotary_factor": 0.3}, "rope turns 19 cells of a head"),
+        ({"partial_rotary_factor": 1.5}, "partial_rotary_factor is 1.5, must be above 0"),
         ({"rope_type": "xpos"}, "rope type 'xpos' is not supported, only default, linear"),
         ({"rope_type": 3}, "rope_type is 3, must be a string"),
         ({"rope_type": "linear"}, "has no factor"),
-        ({"rope_type": "linear", "factor": 0}, "factor is 0, must be above 0"),
-        ({"rope_type": "dynamic", "factor": 1e300}, "factor is 1e\\+300, must be above 0, at most"),
+        ({"rope_type": "linear", "factor": 0}, "factor is 0, must be 1e-06 to 1e\\+06"),
+        ({"rope_type": "dynamic", "factor": 1e300}, "factor is 1e\\+300, must be 1e-06"),
         (ROPES["llama3"] | {"low_freq_factor": 4.0}, "low_freq_factor 4.0 must be below"),
-        (ROPES["llama3"] | {"original_max_position_embeddings": 0}, "is 0, must be at least 1"),
-        (YARN | {"beta_slow": -1.0}, "beta_slow -1.0 must be above 0"),
-        ({"rope_type": "longrope", **DIVISORS, "long_factor": [0.0]}, "long_factor has 0.0"),
-        (
-            {"rope_type": "longrope", **DIVISORS, "long_factor": 2.0},
-            "long_factor is 2.0, must be a",
-        ),
+        (ROPES["llama3"] | {"original_max_position_embeddings": 0}, "positions is 0, must be 1 to"),
+        (YARN | {"original_max_position_embeddings": 0}, "positions is 0, must be 1 to"),
+        (YARN | {"beta_slow": 1e-300}, "beta_slow is 1e-300, must be 1e-06"),
+        (YARN | {"attention_factor": -1.0}, "attention_factor is -1.0, must be 1e-06"),
+        (LONG | {"long_factor": [0.0] * 32}, "divisor is 0.0, must be 1e-30"),
+        (LONG | {"long_factor": ["1"]}, "long_factor has '1', must be numbers"),
+        (LONG | {"long_factor": 2.0}, "long_factor is 2.0, must be a list"),
         ({"rope_type": "longrope"}, "0 divisors, must be 32"),
     ],
 )
@@ -123,4 +115,4 @@ def test_parameters_that_describe_no_rotation_are_refused(
     rope: dict[str, Any], message: str
 ) -> None:
     with pytest.raises(ModelError, match=message):
-        spec(rope).resolve(4096)
+        spec(rope).resolve(MAX_POSITIONS + 1)

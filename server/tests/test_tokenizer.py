@@ -7,10 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from text_generation_server.models.embedded import EMBEDDED_MODEL
 from text_generation_server.models.errors import ModelError
 from text_generation_server.models.gguf import GgufFile
 from text_generation_server.models.gguf_tokenizer import tokenizer_json
-from text_generation_server.models.source import EMBEDDED_MODEL, resolve
+from text_generation_server.models.source import resolve
 from tokenizers import Tokenizer
 from tokenizers.pre_tokenizers import ByteLevel
 

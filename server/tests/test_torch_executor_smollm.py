@@ -11,7 +11,8 @@ from plan_driver import PlanDriver, Sequence
 from text_generation_server.executor.torch_executor import load_torch_executor
 from text_generation_server.executor.torch_weights import load_weights
 from text_generation_server.models.assets import load_assets
-from text_generation_server.models.source import EMBEDDED_MODEL, resolve
+from text_generation_server.models.embedded import EMBEDDED_MODEL
+from text_generation_server.models.source import resolve
 from tokenizers import Tokenizer
 from transformers import LlamaConfig, LlamaForCausalLM
 

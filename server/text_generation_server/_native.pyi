@@ -6,12 +6,13 @@ type or alignment raises ValueError. Every class belongs to one thread at a time
 threads at once raise RuntimeError. Out-of-range ids raise IndexError or ValueError, never crash.
 """
 
-from collections.abc import Sequence
-from typing import Self, final
+from collections.abc import Callable, Mapping, Sequence
+from typing import Protocol, Self, final
 
 from typing_extensions import Buffer
 
 __all__ = [
+    "Decoder",
     "PageCache",
     "PageCounts",
     "PagePool",
@@ -37,6 +38,93 @@ def safetensors_index(file: Buffer) -> list[tuple[str, str, tuple[int, ...], int
     Checked: every tensor lies within the file and is as long as its type and shape say, none
     overlap, and no byte belongs to none. Raises ValueError for a file that is not so.
     """
+
+_Tensor = tuple[str, Sequence[int], Buffer, tuple[int, Buffer, Buffer] | None]
+
+class _Plan(Protocol):
+    """The arrays of a `StepPlan`; see there."""
+
+    @property
+    def copies(self) -> Buffer: ...
+    @property
+    def tokens(self) -> Buffer: ...
+    @property
+    def query_starts(self) -> Buffer: ...
+    @property
+    def context_lengths(self) -> Buffer: ...
+    @property
+    def page_starts(self) -> Buffer: ...
+    @property
+    def pages(self) -> Buffer: ...
+    @property
+    def sample_rows(self) -> Buffer: ...
+    @property
+    def sample_slots(self) -> Buffer: ...
+    @property
+    def mask_rows(self) -> Buffer: ...
+    @property
+    def masks(self) -> Buffer: ...
+
+@final
+class Decoder:
+    """A model's packed weights, its compute threads, and the steps over them.
+
+    The logits of a token are a pure function of model, weights and the tokens before it, to the
+    bit, on one instruction set: whatever the chunks, the batch, the threads and the pages.
+    """
+
+    @staticmethod
+    def load(
+        spec: str,
+        tensors: Mapping[str, _Tensor],
+        *,
+        num_threads: int,
+        weights: str | None = None,
+        kv_dtype: str = "bf16",
+        isa: str | None = None,
+        sharing: bool = True,
+        progress: Callable[[int, int], object] | None = None,
+    ) -> Decoder:
+        """Pack the weights with all threads.
+
+        spec: `DecoderSpec.resolved` as JSON. tensors: by name; type, shape, data [bytes] and for
+        int4 group, scales and zeros (`RawTensor`), borrowed for the call. weights: "bf16", "int8"
+        or "int4", None for what the tensors are. kv_dtype: "bf16" or "int8". isa: an instruction
+        set other than the best one. sharing: whether sequences that begin with the same pages read
+        them together, which changes no result. progress: told (layers packed, layers in all).
+        Raises ValueError for what does not belong together or is not finite.
+        """
+
+    @property
+    def page_tokens(self) -> int: ...
+    @property
+    def page_bytes(self) -> int: ...
+    @property
+    def isa(self) -> str: ...
+    @property
+    def num_threads(self) -> int: ...
+    @property
+    def weights(self) -> str:
+        """What the weights are packed to, for people to read."""
+
+    @property
+    def weight_bytes(self) -> int: ...
+    def bind(self, pool: PagePool, num_slots: int) -> None:
+        """Take the pages to compute in. Raises ValueError for pages of another size."""
+
+    def unbind(self) -> None:
+        """Let go of the pages."""
+
+    def open(self, slot: int, params: SamplingParams, prompt: Buffer, generated: Buffer) -> None:
+        """As `Sampler.open`."""
+
+    def step(self, plan: _Plan) -> Samples:
+        """Compute a step and draw from its sample rows. Raises ValueError for a plan that does not
+        fit, before anything is written. Releases the GIL."""
+
+    def logits(self, plan: _Plan) -> memoryview:
+        """Compute a step and give its logits instead, f32[sample rows * vocabulary]. Nothing is
+        drawn. Releases the GIL."""
 
 @final
 class PagePool:

@@ -26,8 +26,8 @@ STOP_SECONDS = 5.0
 def serve(config: ServeConfig, rank: int) -> int:
     """Run the rank until it is told to stop, or its engine fails. Returns the exit code."""
     model = config.model
-    source = resolve(model.model_id, model.revision, model.hub_cache)
-    assets = load_assets(source, model.tokenizer_config_path)
+    source = resolve(model.model_id, model.revision, model.hub_cache, model.cache_dir)
+    assets = load_assets(source, model.tokenizer_config_path, model.cache_dir)
     executor = load_executor(config, source, assets)
     if config.engine.num_shard > 1:
         # Only now: one rank needs no torch.

@@ -1,6 +1,7 @@
 //! What the shard computes on the CPU, free of Python.
 
 pub mod attention;
+pub mod decoder;
 pub mod hadamard;
 pub mod matmul;
 pub mod norm;

@@ -71,6 +71,8 @@ pub trait Simd: Copy + Send + Sync + 'static {
     fn round(x: Self::F) -> Self::F;
     /// x * 2^n for whole n; 0 when that is below the normal range.
     fn scale(x: Self::F, n: Self::F) -> Self::F;
+    /// x * 2^n for whole n, where both x and the result are normal numbers; NaN where x is.
+    fn scale_normal(x: Self::F, n: Self::F) -> Self::F;
     /// Lane i is `a` where bit i of `mask` is set, else `b`.
     fn select(mask: u16, a: Self::F, b: Self::F) -> Self::F;
     /// Bit i says whether a > b in lane i.
@@ -86,6 +88,8 @@ pub trait Simd: Copy + Send + Sync + 'static {
     fn splat_i(x: i32) -> Self::I;
     /// a + b in 32-bit lanes, wrapping.
     fn add_i(a: Self::I, b: Self::I) -> Self::I;
+    /// x / 2^8 in 32-bit lanes that are not negative, rounded down.
+    fn shift_right_8(x: Self::I) -> Self::I;
     /// Low four bits of every byte.
     fn low_nibbles(x: Self::I) -> Self::I;
     /// High four bits of every byte, moved down.
@@ -119,6 +123,8 @@ pub trait Simd: Copy + Send + Sync + 'static {
     unsafe fn store_bf16(to: *mut u16, x: Self::F);
     /// Writes 32-bit lanes as 16 signed bytes, saturated.
     unsafe fn store_i8(to: *mut i8, x: Self::I);
+    /// Writes the lowest byte of each 32-bit lane.
+    unsafe fn store_low_bytes(to: *mut u8, x: Self::I);
     /// Reads 16 unsigned bytes into 32-bit lanes.
     unsafe fn load_u8(from: *const u8) -> Self::I;
     /// Reads 16 signed bytes into 32-bit lanes.

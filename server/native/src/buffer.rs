@@ -21,6 +21,11 @@ impl Number for u8 {
     const LETTERS: &[u8] = b"B";
 }
 
+impl Number for u16 {
+    const NAME: &str = "uint16";
+    const LETTERS: &[u8] = b"H";
+}
+
 impl Number for u32 {
     const NAME: &str = "uint32";
     const LETTERS: &[u8] = b"IL";

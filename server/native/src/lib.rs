@@ -6,6 +6,7 @@
 use pyo3::prelude::*;
 
 mod buffer;
+mod decoder;
 mod page_cache;
 mod page_pool;
 mod safetensors_index;
@@ -27,6 +28,7 @@ fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
         safetensors_index::safetensors_index,
         module
     )?)?;
+    module.add_class::<decoder::Decoder>()?;
     module.add_class::<page_pool::PagePool>()?;
     module.add_class::<page_cache::PageCounts>()?;
     module.add_class::<page_cache::PageCache>()?;

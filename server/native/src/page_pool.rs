@@ -11,7 +11,7 @@ use crate::unsigned::Unsigned;
 
 /// All host KV pages, in one arena.
 #[pyclass(frozen, module = "text_generation_server._native")]
-pub(crate) struct PagePool(Arc<kv::PagePool>);
+pub(crate) struct PagePool(pub(crate) Arc<kv::PagePool>);
 
 #[pymethods]
 impl PagePool {

@@ -102,7 +102,7 @@ impl SamplingParams {
 
 /// What `Sampler.sample` drew.
 #[pyclass(frozen, module = "text_generation_server._native")]
-pub(crate) struct Samples(Vec<Sample>);
+pub(crate) struct Samples(pub(crate) Vec<Sample>);
 
 impl Samples {
     fn top<T>(&self, field: impl Fn(&(u32, f32)) -> T) -> Vec<T> {
@@ -153,7 +153,7 @@ impl Samples {
 #[pyclass(module = "text_generation_server._native")]
 pub(crate) struct Sampler(sampler::Sampler);
 
-fn raised(error: SamplerError) -> PyErr {
+pub(crate) fn raised(error: SamplerError) -> PyErr {
     let text = error.to_string();
     match error {
         SamplerError::SlotRange { .. } => PyIndexError::new_err(text),
@@ -161,7 +161,7 @@ fn raised(error: SamplerError) -> PyErr {
     }
 }
 
-fn rows<'a>(slots: &[i32], positions: &[i32]) -> PyResult<Vec<Row<'a>>> {
+pub(crate) fn rows<'a>(slots: &[i32], positions: &[i32]) -> PyResult<Vec<Row<'a>>> {
     if slots.len() != positions.len() {
         let text = format!("{} slots, but {} positions", slots.len(), positions.len());
         return Err(PyValueError::new_err(text));

@@ -1,8 +1,8 @@
 """Writes golden_sentencepiece.json.gz: texts and the ids that llama.cpp gives them by a vocabulary
 of the SentencePiece kind, without and with a space before the text, and that vocabulary.
 
-Needs llama-cpp-python (see make_golden_tokens.py) and such a GGUF, Gemma 3's, as the argument. Of
-the vocabulary only what can occur is kept: llama.cpp looks up substrings of the text, so all other
+Needs llama-cpp-python (see make_golden_tokens.py) and Gemma 3's packages (`make gemma`). Of the
+vocabulary only what can occur is kept: llama.cpp looks up substrings of the text, so all other
 tokens change nothing. Ids are those of the vocabulary that is kept.
 """
 
@@ -10,11 +10,13 @@ import gzip
 import json
 import sys
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from llama_cpp import Llama
 from make_golden_tokens import make_texts
 from text_generation_server.models.gguf import GgufFile
+from text_generation_server.models.source import resolve
 
 OUTPUT = Path(__file__).with_name("golden_sentencepiece.json.gz")
 RENAMED = {
@@ -80,4 +82,5 @@ def substrings(texts: list[str], longest: int) -> set[str]:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    with TemporaryDirectory() as folder:
+        main(resolve("gemma-3-270m", cache_dir=Path(folder)).path)

@@ -13,7 +13,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 from llama_cpp import Llama
-from text_generation_server.models.source import EMBEDDED_MODEL, resolve
+from text_generation_server.models.embedded import EMBEDDED_MODEL
+from text_generation_server.models.source import resolve
 
 OUTPUT = Path(__file__).with_name("golden_tokens.json.gz")
 PER_KIND = 90

@@ -1,8 +1,8 @@
-"""Draws a plan's tokens with the native sampler, for executors that have logits as arrays."""
+"""Draws a plan's tokens with the native sampler; turns what it gives into a `StepResult`."""
 
 import numpy as np
 
-from text_generation_server._native import Sampler
+from text_generation_server._native import Sampler, Samples
 from text_generation_server.executor.step import Float32Array, Int32Array, StepPlan, StepResult
 
 
@@ -16,7 +16,13 @@ def draw(
     for opening in plan.slots_opened:
         sampler.open(opening.slot, opening.params, opening.prompt, opening.generated)
     positions = positions.astype(np.int32, copy=False)
-    samples = sampler.sample(logits, plan.sample_slots, positions, plan.mask_rows, plan.masks)
+    return step_result(
+        sampler.sample(logits, plan.sample_slots, positions, plan.mask_rows, plan.masks)
+    )
+
+
+def step_result(samples: Samples) -> StepResult:
+    """What was drawn, as arrays over the native memory."""
     return StepResult(
         token_ids=np.frombuffer(samples.token_ids, np.int32),
         logprobs=np.frombuffer(samples.logprobs, np.float32),

@@ -1,11 +1,14 @@
 """What turns text into tokens and back, read from a model's files for the router."""
 
-from dataclasses import dataclass
+import hashlib
+import json
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from tokenizers import Tokenizer
+import tokenizers
 
+from text_generation_server.models.disk_cache import DiskCache
 from text_generation_server.models.errors import ModelError
 from text_generation_server.models.gguf import GgufFile
 from text_generation_server.models.gguf_tokenizer import tokenizer_json
@@ -23,6 +26,8 @@ _END_OF_TURN_TEXTS = {
     "<end_of_turn>",
 }
 
+_BUILDERS = ("gguf_tokenizer.py", "gguf_sentencepiece.py")
+
 
 @dataclass(frozen=True, slots=True)
 class Assets:
@@ -38,10 +43,17 @@ class Assets:
     eos_token: str
 
 
-def load_assets(source: ModelSource, tokenizer_config: Path | None = None) -> Assets:
+def load_assets(
+    source: ModelSource, tokenizer_config: Path | None = None, cache_dir: Path | None = None
+) -> Assets:
     """tokenizer_config: a tokenizer_config.json to use in place of the model's own, its chat
-    template and special tokens included. Raises ModelError."""
-    assets = _gguf_assets(source.gguf) if source.is_gguf else _folder_assets(source.path)
+    template and special tokens included. cache_dir: where a GGUF's tokenizer is kept once it is
+    built; None: nowhere. Raises ModelError."""
+    cache = DiskCache(cache_dir)
+    if source.is_gguf:
+        assets = _kept_gguf_assets(source.gguf, cache)
+    else:
+        assets = _folder_assets(source.path, cache)
     return assets if tokenizer_config is None else _override(assets, read_json(tokenizer_config))
 
 
@@ -55,7 +67,7 @@ def _override(assets: Assets, config: dict[str, Any]) -> Assets:
     )
 
 
-def _folder_assets(folder: Path) -> Assets:
+def _folder_assets(folder: Path, cache: DiskCache) -> Assets:
     content = _read_tokenizer(folder / "tokenizer.json")
     config = _read_optional(folder / "tokenizer_config.json")
     special = _read_optional(folder / "special_tokens_map.json") | config
@@ -68,7 +80,7 @@ def _folder_assets(folder: Path) -> Assets:
     return Assets(
         tokenizer_json=content,
         chat_template=template,
-        eos_token_ids=_folder_eos_ids(folder, content, eos_token),
+        eos_token_ids=_folder_eos_ids(folder, content, eos_token, cache),
         bos_token=_token_text(special, "bos_token"),
         eos_token=eos_token,
     )
@@ -84,18 +96,28 @@ def _read_tokenizer(path: Path) -> bytes:
         ) from error
 
 
-def _folder_eos_ids(folder: Path, tokenizer: bytes, eos_token: str) -> tuple[int, ...]:
+def _folder_eos_ids(
+    folder: Path, tokenizer: bytes, eos_token: str, cache: DiskCache
+) -> tuple[int, ...]:
     """The ids that the configs state, the generation's before the model's, and the tokenizer's."""
     generation = _read_optional(folder / "generation_config.json")
     stated = generation.get("eos_token_id")
     if stated is None:
         stated = read_json(folder / "config.json").get("eos_token_id")
     ids: set[int | None] = set(stated) if isinstance(stated, list) else {stated}
+    # Kept, for reading a large vocabulary takes a second.
+    key = f"{hashlib.sha256(tokenizer).hexdigest()} {eos_token}"
+    found = cache.get_or_make("eos", key, lambda: _find_token(folder, tokenizer, eos_token))
+    return _ascending(ids | {json.loads(found)})
+
+
+def _find_token(folder: Path, tokenizer: bytes, token: str) -> bytes:
+    """The token's id, or null, as JSON."""
     try:
-        ids.add(Tokenizer.from_buffer(tokenizer).token_to_id(eos_token))
+        token_id = tokenizers.Tokenizer.from_buffer(tokenizer).token_to_id(token)
     except Exception as error:  # the library raises nothing narrower
         raise ModelError(f"{folder / 'tokenizer.json'} is damaged: {error}") from error
-    return _ascending(ids)
+    return json.dumps(token_id).encode()
 
 
 def _ascending(ids: set[int | None]) -> tuple[int, ...]:
@@ -120,6 +142,29 @@ def _token_text(config: dict[str, Any], key: str) -> str:
     if isinstance(token, dict):
         token = token.get("content")
     return str(token or "")
+
+
+def _kept_gguf_assets(file: GgufFile, cache: DiskCache) -> Assets:
+    key = f"{_code_digest()} {file.metadata_digest()}"
+    entry = cache.get_or_make("assets", key, lambda: _to_bytes(_gguf_assets(file)))
+    rest, _, tokenizer = entry.partition(b"\n")
+    fields = json.loads(rest)
+    return Assets(tokenizer, eos_token_ids=tuple(fields.pop("eos_token_ids")), **fields)
+
+
+def _to_bytes(assets: Assets) -> bytes:
+    """The tokenizer.json after a line of JSON with the rest."""
+    fields = asdict(assets)
+    tokenizer: bytes = fields.pop("tokenizer_json")
+    return json.dumps(fields).encode() + b"\n" + tokenizer
+
+
+def _code_digest() -> str:
+    """Of what decides the assets beside the file: this code and the library's version."""
+    digest = hashlib.sha256(tokenizers.__version__.encode())
+    for module in (Path(__file__), *map(Path(__file__).with_name, _BUILDERS)):
+        digest.update(module.read_bytes())
+    return digest.hexdigest()
 
 
 def _gguf_assets(file: GgufFile) -> Assets:

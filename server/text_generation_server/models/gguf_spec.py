@@ -17,6 +17,7 @@ from text_generation_server.models.rope import (
     RopeSpec,
     Scaling,
     YarnScaling,
+    yarn_attention_factor,
 )
 from text_generation_server.models.spec import (
     Activation,
@@ -140,6 +141,7 @@ def _gemma3(file: GgufFile, spec: DecoderSpec) -> DecoderSpec:
 
 
 def _phi3(file: GgufFile, spec: DecoderSpec) -> DecoderSpec:
+    # llama.cpp leaves the window aside; here, as in transformers, it counts.
     return replace(spec, layer_windows=_windows(file, spec, [True] * spec.num_layers))
 
 
@@ -244,27 +246,28 @@ def _rope(file: GgufFile, head_dim: int) -> RopeSpec:
 
 def _scaling(file: GgufFile) -> Scaling | None:
     if _DIVISORS in file.tensor_names:
-        return DivisorScaling(_divisors(file, _DIVISORS))
+        return DivisorScaling(tuple(file.float_vector(_DIVISORS)))
     if _LONG_DIVISORS in file.tensor_names and _SHORT_DIVISORS in file.tensor_names:
         return LongScaling(
-            _divisors(file, _SHORT_DIVISORS),
-            _divisors(file, _LONG_DIVISORS),
+            tuple(file.float_vector(_SHORT_DIVISORS)),
+            tuple(file.float_vector(_LONG_DIVISORS)),
             _original_positions(file),
             _number(file, "rope.scaling.attn_factor", 1.0),
         )
     factor = _number(file, "rope.scaling.factor", 1.0) or 1.0
-    if not 0 < factor <= _MAX_FACTOR:
-        raise ModelError(
-            f"{file.path}: rope.scaling.factor is {factor}, must be above 0, at most "
-            f"{_MAX_FACTOR:g}"
-        )
     match file.get(f"{_architecture(file)}.rope.scaling.type", "linear"):
         case "none":
             return None
         case "linear":
             return None if factor == 1 else LinearScaling(factor)
         case "yarn":
-            return _yarn(file, factor)
+            return YarnScaling(
+                factor,
+                _original_positions(file),
+                yarn_attention_factor(factor) * _number(file, "rope.scaling.attn_factor", 1.0),
+                _number(file, "rope.scaling.yarn_beta_fast", 32.0),
+                _number(file, "rope.scaling.yarn_beta_slow", 1.0),
+            )
         case other:
             raise ModelError(
                 f"the rope scaling {other!r} is not supported, only linear and yarn, or tensors "
@@ -272,31 +275,9 @@ def _scaling(file: GgufFile) -> Scaling | None:
             )
 
 
-_MAX_FACTOR = 1e6
-
-
-def _yarn(file: GgufFile, factor: float) -> Scaling:
-    fast = _number(file, "rope.scaling.yarn_beta_fast", 32.0)
-    slow = _number(file, "rope.scaling.yarn_beta_slow", 1.0)
-    if not (fast > 0 and slow > 0):
-        raise ModelError(f"{file.path}: yarn_beta_fast {fast} and _slow {slow} must be above 0")
-    attention = (1 + 0.1 * math.log(factor)) * _number(file, "rope.scaling.attn_factor", 1.0)
-    return YarnScaling(factor, _original_positions(file), attention, fast, slow)
-
-
 def _original_positions(file: GgufFile) -> int:
-    key = "rope.scaling.original_context_length"
-    positions = _integer(file, key, _integer(file, "context_length"))
-    if positions < 1:
-        raise ModelError(f"{file.path}: {key} is {positions}, must be at least 1")
-    return positions
-
-
-def _divisors(file: GgufFile, name: str) -> tuple[float, ...]:
-    divisors = tuple(file.float_vector(name))
-    if not all(0 < divisor < math.inf for divisor in divisors):
-        raise ModelError(f"{file.path}: the tensor {name} must have numbers above 0")
-    return divisors
+    default = _integer(file, "context_length")
+    return _integer(file, "rope.scaling.original_context_length", default)
 
 
 def _architecture(file: GgufFile) -> str:

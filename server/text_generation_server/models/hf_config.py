@@ -7,7 +7,6 @@ transformers: what all families share is in `_decoder`, what differs in `_FAMILI
 import json
 from collections.abc import Callable
 from dataclasses import replace
-from itertools import cycle, islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -51,14 +50,14 @@ def read_json(path: Path) -> dict[str, Any]:
 def spec_from_config(config: dict[str, Any]) -> DecoderSpec:
     """Raises UnsupportedModelError for a model without a description, and ModelError for an
     unsupported feature and for missing or damaged numbers."""
-    names = config.get("architectures") or [f"model_type {config.get('model_type')}"]
+    values = JsonValues(config)
+    names = values.list("architectures") or [f"model_type {config.get('model_type')}"]
     architecture = str(names[0])
     if architecture not in _FAMILIES:
         raise UnsupportedModelError(
             f"the architecture {architecture} is not supported: serve one of "
             + ", ".join(_FAMILIES)
         )
-    values = JsonValues(config)
     if architecture == _GEMMA3_VISION:
         architecture, values = "Gemma3ForCausalLM", _text_values(values)
     family = _FAMILIES[architecture]
@@ -165,13 +164,12 @@ def _gemma2(config: JsonValues, spec: DecoderSpec) -> DecoderSpec:
         logit_softcap=_optional_number(config, "final_logit_softcapping"),
         norm_offset=1.0,
         post_norms=True,
-        layer_windows=_windows(config, spec, _layer_types(config, spec, [_SLIDING, _FULL])),
+        layer_windows=_windows(config, spec, _layer_types(config, spec, _periodic(spec, 2))),
     )
 
 
 def _gemma3(config: JsonValues, spec: DecoderSpec) -> DecoderSpec:
-    pattern = max(config.integer("sliding_window_pattern"), 1)
-    types = _layer_types(config, spec, [*[_SLIDING] * (pattern - 1), _FULL])
+    types = _layer_types(config, spec, _periodic(spec, config.integer("sliding_window_pattern")))
     ropes = config.section("rope_parameters")
     local_theta = {"rope_theta": config.number("rope_local_base_freq")}
     local = ropes.section(_SLIDING).with_defaults(local_theta)
@@ -217,8 +215,8 @@ def _olmo2(config: JsonValues, spec: DecoderSpec) -> DecoderSpec:
 
 
 def _smollm3(config: JsonValues, spec: DecoderSpec) -> DecoderSpec:
-    interval = max(config.integer("no_rope_layer_interval"), 1)
-    rotated = _per_layer(config, spec, "no_rope_layers", [*[1] * (interval - 1), 0])
+    periodic = _periodic(spec, config.integer("no_rope_layer_interval"), 1, 0)
+    rotated = _per_layer(config, spec, "no_rope_layers", periodic)
     types = _layer_types(config, spec, [_FULL if rope else _SLIDING for rope in rotated])
     return replace(
         spec,
@@ -266,8 +264,15 @@ _FAMILIES = {
 }
 
 
-def _layer_types(config: JsonValues, spec: DecoderSpec, pattern: list[str]) -> list[str]:
-    types = _per_layer(config, spec, "layer_types", pattern)
+def _periodic(
+    spec: DecoderSpec, period: int, usual: Any = _SLIDING, last: Any = _FULL
+) -> list[Any]:
+    """Of the layers: `last` for the last of each period, `usual` for the others."""
+    return [usual if (i + 1) % max(period, 1) else last for i in range(spec.num_layers)]
+
+
+def _layer_types(config: JsonValues, spec: DecoderSpec, default: list[str]) -> list[str]:
+    types = _per_layer(config, spec, "layer_types", default)
     for kind in types:
         if kind not in (_FULL, _SLIDING):
             raise ModelError(
@@ -276,9 +281,8 @@ def _layer_types(config: JsonValues, spec: DecoderSpec, pattern: list[str]) -> l
     return types
 
 
-def _per_layer(config: JsonValues, spec: DecoderSpec, key: str, pattern: list[Any]) -> list[Any]:
-    """The config's list; without one, the pattern again and again."""
-    values = config.list(key) or list(islice(cycle(pattern), spec.num_layers))
+def _per_layer(config: JsonValues, spec: DecoderSpec, key: str, default: list[Any]) -> list[Any]:
+    values = config.list(key) or default
     if len(values) < spec.num_layers:
         raise ModelError(
             f"config.json: {key} describes {len(values)} layers, must be {spec.num_layers}"

@@ -4,7 +4,6 @@ Follows transformers' `modeling_rope_utils`. Both forms are read: transformers 5
 (`rope_parameters`) and before (`rope_theta` beside `rope_scaling`).
 """
 
-import math
 from collections.abc import Callable
 
 from text_generation_server.models.errors import ModelError
@@ -17,9 +16,9 @@ from text_generation_server.models.rope import (
     RopeSpec,
     Scaling,
     YarnScaling,
+    long_attention_factor,
+    yarn_attention_factor,
 )
-
-_MAX_FACTOR = 1e6
 
 
 def rope_from_config(config: JsonValues, head_dim: int, rope: JsonValues | None = None) -> RopeSpec:
@@ -28,6 +27,10 @@ def rope_from_config(config: JsonValues, head_dim: int, rope: JsonValues | None 
         rope = config.section("rope_scaling") or config.section("rope_parameters")
     theta = rope.number("rope_theta", config.number("rope_theta", 10_000.0))
     share = rope.number("partial_rotary_factor", config.number("partial_rotary_factor", 1.0))
+    if not 0 < share <= 1:
+        raise ModelError(
+            f"config.json: partial_rotary_factor is {share}, must be above 0, at most 1"
+        )
     return RopeSpec(theta, int(head_dim * share), _scaling(config, rope))
 
 
@@ -46,76 +49,55 @@ def _scaling(config: JsonValues, rope: JsonValues) -> Scaling | None:
 
 
 def _linear(config: JsonValues, rope: JsonValues) -> Scaling:
-    return LinearScaling(_factor(rope))
+    return LinearScaling(rope.number("factor"))
 
 
 def _dynamic(config: JsonValues, rope: JsonValues) -> Scaling:
-    return DynamicScaling(_factor(rope), config.integer("max_position_embeddings"))
+    return DynamicScaling(rope.number("factor"), config.integer("max_position_embeddings"))
 
 
 def _llama3(config: JsonValues, rope: JsonValues) -> Scaling:
     low, high = rope.number("low_freq_factor"), rope.number("high_freq_factor")
-    if not low < high:
-        raise ModelError(
-            f"config.json: low_freq_factor {low} must be below high_freq_factor {high}"
-        )
-    return Llama3Scaling(_factor(rope), low, high, _original_positions(config, rope))
+    return Llama3Scaling(rope.number("factor"), low, high, _original_positions(config, rope))
 
 
 def _yarn(config: JsonValues, rope: JsonValues) -> Scaling:
-    original = _original_positions(config, rope)
-    factor = _factor(rope, config.integer("max_position_embeddings") / original)
+    original, factor = _original_positions(config, rope), _factor(config, rope)
+    attention = yarn_attention_factor(factor)
     strength, strength_all = rope.number("mscale", 0.0), rope.number("mscale_all_dim", 0.0)
-    if strength and strength_all:
-        attention = _yarn_attention(factor, strength) / _yarn_attention(factor, strength_all)
-    else:
-        attention = _yarn_attention(factor, 1.0)
-    fast, slow = rope.number("beta_fast", 32.0) or 32.0, rope.number("beta_slow", 1.0) or 1.0
-    if fast < 0 or slow < 0:
-        raise ModelError(f"config.json: beta_fast {fast} and beta_slow {slow} must be above 0")
-    attention = rope.number("attention_factor", attention)
-    return YarnScaling(factor, original, attention, fast, slow, rope.flag("truncate", True))
-
-
-def _yarn_attention(factor: float, strength: float) -> float:
-    return 0.1 * strength * math.log(factor) + 1.0 if factor > 1 else 1.0
-
-
-def _longrope(config: JsonValues, rope: JsonValues) -> Scaling:
-    original = _original_positions(config, rope)
-    factor = _factor(rope, config.integer("max_position_embeddings") / original)
-    attention = long_attention_factor(factor, original)
-    return LongScaling(
-        rope.numbers_above_zero("short_factor"),
-        rope.numbers_above_zero("long_factor"),
+    if strength > 0 and strength_all > 0:
+        attention = yarn_attention_factor(factor, strength)
+        attention /= yarn_attention_factor(factor, strength_all)
+    return YarnScaling(
+        factor,
         original,
         rope.number("attention_factor", attention),
+        rope.number("beta_fast", 32.0) or 32.0,
+        rope.number("beta_slow", 1.0) or 1.0,
+        rope.flag("truncate", True),
     )
 
 
-def long_attention_factor(factor: float, original_max_positions: int) -> float:
-    """LongRoPE's for a context stretched by `factor`."""
-    if factor <= 1.0 or original_max_positions < 2:
-        return 1.0
-    return math.sqrt(1 + math.log(factor) / math.log(original_max_positions))
+def _longrope(config: JsonValues, rope: JsonValues) -> Scaling:
+    original, factor = _original_positions(config, rope), _factor(config, rope)
+    return LongScaling(
+        rope.numbers("short_factor"),
+        rope.numbers("long_factor"),
+        original,
+        rope.number("attention_factor", long_attention_factor(factor, original)),
+    )
+
+
+def _factor(config: JsonValues, rope: JsonValues) -> float:
+    """The rope's, or what the config's two lengths say."""
+    positions = config.integer("max_position_embeddings")
+    return rope.number("factor", positions / max(_original_positions(config, rope), 1))
 
 
 def _original_positions(config: JsonValues, rope: JsonValues) -> int:
     # The config's own key is stronger than the rope's.
     key = "original_max_position_embeddings"
-    positions = config.integer(key, rope.integer(key, config.integer("max_position_embeddings")))
-    if positions < 1:
-        raise ModelError(f"config.json: {key} is {positions}, must be at least 1")
-    return positions
-
-
-def _factor(rope: JsonValues, default: float | None = None) -> float:
-    factor = rope.number("factor", default)
-    if not 0 < factor <= _MAX_FACTOR:
-        raise ModelError(
-            f"config.json: the rope's factor is {factor}, must be above 0, at most {_MAX_FACTOR:g}"
-        )
-    return factor
+    return config.integer(key, rope.integer(key, config.integer("max_position_embeddings")))
 
 
 _SCALINGS: dict[str, Callable[[JsonValues, JsonValues], Scaling]] = {

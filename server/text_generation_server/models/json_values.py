@@ -1,6 +1,6 @@
 """The values of a model's config.json, read with errors that name what is wrong."""
 
-import math
+import sys
 from typing import Any, Self
 
 from text_generation_server.models.errors import ModelError
@@ -66,12 +66,12 @@ class JsonValues:
             raise ModelError(f"config.json: {key} is {value!r}, must be a list")
         return value
 
-    def numbers_above_zero(self, key: str) -> tuple[float, ...]:
-        """A list of finite numbers above 0."""
+    def numbers(self, key: str) -> tuple[float, ...]:
+        """A list of finite numbers, empty without one."""
         values = self.list(key)
         for value in values:
-            if not _is_number(value) or value <= 0:
-                raise ModelError(f"config.json: {key} has {value!r}, must be numbers above 0")
+            if not _is_number(value):
+                raise ModelError(f"config.json: {key} has {value!r}, must be numbers")
         return tuple(values)
 
     def _take(self, key: str, default: Any) -> Any:
@@ -83,5 +83,6 @@ class JsonValues:
 
 
 def _is_number(value: Any) -> bool:
+    # Compared, not converted: JSON's integers may be too large for a float.
     is_number = isinstance(value, int | float) and not isinstance(value, bool)
-    return is_number and math.isfinite(value)
+    return is_number and abs(value) <= sys.float_info.max

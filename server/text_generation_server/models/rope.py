@@ -36,6 +36,9 @@ class LinearScaling:
 
     factor: float
 
+    def __post_init__(self) -> None:
+        _check_range(self, "factor")
+
     def resolve(self, theta: float, rotary_dim: int, total_tokens: int) -> ResolvedRope:
         """See `Scaling`."""
         return ResolvedRope([f / self.factor for f in _frequencies(theta, rotary_dim)])
@@ -48,6 +51,9 @@ class DynamicScaling:
     factor: float
     original_max_positions: int
     """Up to so many tokens nothing is scaled."""
+
+    def __post_init__(self) -> None:
+        _check_range(self, "factor", "original_max_positions")
 
     def resolve(self, theta: float, rotary_dim: int, total_tokens: int) -> ResolvedRope:
         """See `Scaling`."""
@@ -66,6 +72,14 @@ class Llama3Scaling:
     low_freq_factor: float
     high_freq_factor: float
     original_max_positions: int
+
+    def __post_init__(self) -> None:
+        _check_range(self, "factor", "original_max_positions")
+        if not self.low_freq_factor < self.high_freq_factor:
+            raise ModelError(
+                f"the rope's low_freq_factor {self.low_freq_factor} must be below its "
+                f"high_freq_factor {self.high_freq_factor}"
+            )
 
     def resolve(self, theta: float, rotary_dim: int, total_tokens: int) -> ResolvedRope:
         """See `Scaling`."""
@@ -93,6 +107,11 @@ class YarnScaling:
     """Pairs that turn less often are divided by `factor`."""
     whole_pairs: bool = True
     """Whether the blend begins and ends at whole indices."""
+
+    def __post_init__(self) -> None:
+        _check_range(
+            self, "factor", "original_max_positions", "attention_factor", "beta_fast", "beta_slow"
+        )
 
     def resolve(self, theta: float, rotary_dim: int, total_tokens: int) -> ResolvedRope:
         """See `Scaling`."""
@@ -126,6 +145,9 @@ class LongScaling:
     original_max_positions: int
     attention_factor: float
 
+    def __post_init__(self) -> None:
+        _check_range(self, "original_max_positions", "attention_factor")
+
     def resolve(self, theta: float, rotary_dim: int, total_tokens: int) -> ResolvedRope:
         """See `Scaling`."""
         is_long = total_tokens > self.original_max_positions
@@ -157,10 +179,10 @@ class RopeSpec:
     def __post_init__(self) -> None:
         """Raises ModelError for numbers that describe no rotation."""
         if not self.theta > 1:
-            raise ModelError(f"the model's rope theta is {self.theta}, must be above 1")
+            raise ModelError(f"the rope's theta is {self.theta}, must be above 1")
         if self.rotary_dim < 2 or self.rotary_dim % 2:
             raise ModelError(
-                f"the model's rope turns {self.rotary_dim} cells of a head, must be an even number"
+                f"the rope turns {self.rotary_dim} cells of a head, must be an even number"
             )
 
     def resolve(self, total_tokens: int) -> ResolvedRope:
@@ -180,6 +202,40 @@ class RopeSpec:
                 return max_positions
 
 
+def yarn_attention_factor(factor: float, strength: float = 1.0) -> float:
+    """YaRN's for a context stretched by `factor`."""
+    return 0.1 * strength * math.log(factor) + 1.0 if factor > 1 else 1.0
+
+
+def long_attention_factor(factor: float, original_max_positions: int) -> float:
+    """LongRoPE's for a context stretched by `factor`."""
+    if factor <= 1 or original_max_positions < 2:
+        return 1.0
+    return math.sqrt(1 + math.log(factor) / math.log(original_max_positions))
+
+
+# Far beyond any real model, and near enough for the arithmetic above to stay finite.
+_RANGES = {
+    "factor": (1e-6, 1e6),
+    "original_max_positions": (1, 1 << 30),
+    "attention_factor": (1e-6, 1e6),
+    "beta_fast": (1e-6, 1e6),
+    "beta_slow": (1e-6, 1e6),
+    "divisor": (1e-30, 1e30),
+}
+
+
+def _check_range(scaling: Scaling, *names: str) -> None:
+    for name in names:
+        _check_number(name, getattr(scaling, name))
+
+
+def _check_number(name: str, value: float) -> None:
+    low, high = _RANGES[name]
+    if not low <= value <= high:
+        raise ModelError(f"the rope's {name} is {value}, must be {low:g} to {high:g}")
+
+
 def _frequencies(theta: float, rotary_dim: int) -> list[float]:
     return [theta ** (-2 * i / rotary_dim) for i in range(rotary_dim // 2)]
 
@@ -188,9 +244,11 @@ def _divided(theta: float, rotary_dim: int, divisors: tuple[float, ...]) -> list
     frequencies = _frequencies(theta, rotary_dim)
     if len(divisors) != len(frequencies):
         raise ModelError(
-            f"the model's rope has {len(divisors)} divisors, must be {len(frequencies)}, "
+            f"the rope has {len(divisors)} divisors, must be {len(frequencies)}, "
             f"half of the {rotary_dim} cells it turns"
         )
+    for divisor in divisors:
+        _check_number("divisor", divisor)
     return [f / divisor for f, divisor in zip(frequencies, divisors, strict=True)]
 
 

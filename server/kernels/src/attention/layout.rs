@@ -171,7 +171,10 @@ impl Pages {
     /// When a page is not there, or the bytes are not in it.
     pub unsafe fn copy(&self, from: usize, to: usize, bytes: Range<usize>) {
         let size = self.layout.page_bytes();
-        assert!(from < self.count && to < self.count && bytes.end <= size, "page {from} to {to}");
+        assert!(
+            from < self.count && to < self.count && bytes.end <= size,
+            "page {from} to {to}"
+        );
         // SAFETY: both are within the pages; equal ones are allowed.
         unsafe {
             let [from, to] = [from, to].map(|page| self.base.add(page * size + bytes.start));

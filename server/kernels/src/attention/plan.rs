@@ -9,13 +9,14 @@
 //! A chain in one piece is finished by its thread. Of a chain in several, the first piece leaves one
 //! partial, the others leave one for each block, and all are folded in block order afterwards.
 
+mod share;
 mod split;
 mod tiles;
 
 use std::ops::Range;
 
 use super::error::PlanError;
-use super::{BLOCK, PAGE_TOKENS, TILE_ROWS};
+use super::{BLOCK, BLOCK_PAGES, PAGE_TOKENS, TILE_ROWS};
 
 /// New tokens of one sequence in a step.
 #[derive(Debug, Clone, Copy)]

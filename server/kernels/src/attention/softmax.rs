@@ -178,7 +178,7 @@ fn exp2_of_negative<S: Simd>(x: S::F) -> S::F {
     for &term in &EXP2_TERMS[1..] {
         value = S::fma(value, rest, S::splat(term));
     }
-    S::scale(value, whole)
+    S::scale_normal(value, whole)
 }
 
 /// Coefficients of 2^x on [-0.5, 0.5], highest first: the polynomial of least relative error among

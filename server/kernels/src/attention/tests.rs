@@ -3,6 +3,7 @@
 mod exact;
 mod pool;
 mod reference;
+mod sharing;
 
 use super::*;
 use crate::simd::Isa;

@@ -5,6 +5,7 @@ use std::ops::Range;
 use super::PAGE_TOKENS;
 use super::bf16::Bf16;
 use super::cells::Cells;
+use super::int8::Int8;
 use super::layout::{KvKind, Pages};
 use super::plan::SequenceRows;
 use super::rows::Rows;
@@ -60,7 +61,7 @@ impl Kernel for Write<'_> {
     fn run<S: Simd>(self) {
         match self.pages.layout().kind() {
             KvKind::Bf16 => self.run_cells::<S, Bf16>(),
-            KvKind::Int8 => todo!(),
+            KvKind::Int8 => self.run_cells::<S, Int8>(),
         }
     }
 }

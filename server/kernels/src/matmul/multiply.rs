@@ -7,7 +7,7 @@ use std::ops::Range;
 use super::activations::Activations;
 use super::layout::{Blocks, CHUNK, PANEL, WeightKind};
 use super::matrix::{Arrangement, Matrix};
-use super::output::{Join, Output};
+use super::output::{Join, Output, Region};
 use super::product::{Ahead, Bf16, Int4, Int8, Int8Group, MAX_ROWS, Operands, Weights, product};
 use crate::simd::{Isa, Kernel, Simd};
 
@@ -118,11 +118,18 @@ impl<W: Weights> Kernel for Multiply<'_, W> {
                     chunks,
                     ahead: call.ahead(panel, block, blocks, chunks),
                 };
+                let region = Region {
+                    first,
+                    rows,
+                    panel,
+                    cols,
+                    bias,
+                };
                 let to = sums.0.as_mut_ptr();
                 // SAFETY: panel and block are whole, and the shapes were checked.
                 unsafe {
                     product::<S, W>(rows, operands, to);
-                    call.output.write::<S>(to, (first, rows), panel, cols, bias);
+                    call.output.write::<S>(to, region);
                 }
             }
         }

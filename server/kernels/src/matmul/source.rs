@@ -1,6 +1,8 @@
 //! Weights as model files hold them.
 
 mod ggml;
+#[cfg(test)]
+mod tests;
 
 use half::bf16;
 

@@ -134,6 +134,13 @@ impl Simd for Avx2 {
         })
     }
     #[inline(always)]
+    fn scale_normal(x: Floats, n: Floats) -> Floats {
+        x.zip(n, |x, n| unsafe {
+            let exponent = _mm256_slli_epi32::<23>(_mm256_cvtps_epi32(n));
+            _mm256_castsi256_ps(_mm256_add_epi32(_mm256_castps_si256(x), exponent))
+        })
+    }
+    #[inline(always)]
     fn select(mask: u16, a: Floats, b: Floats) -> Floats {
         let half = |mask: u16, a, b| unsafe {
             let bits = _mm256_setr_epi32(1, 2, 4, 8, 16, 32, 64, 128);
@@ -179,6 +186,10 @@ impl Simd for Avx2 {
     #[inline(always)]
     fn add_i(a: Bytes, b: Bytes) -> Bytes {
         a.zip(b, |a, b| unsafe { _mm256_add_epi32(a, b) })
+    }
+    #[inline(always)]
+    fn shift_right_8(x: Bytes) -> Bytes {
+        x.map(|x| unsafe { _mm256_srli_epi32::<8>(x) })
     }
     #[inline(always)]
     fn low_nibbles(x: Bytes) -> Bytes {
@@ -284,6 +295,17 @@ impl Simd for Avx2 {
             let low = _mm256_castsi256_si128(words);
             let high = _mm256_extracti128_si256::<1>(words);
             _mm_storeu_si128(to.cast(), _mm_packs_epi16(low, high));
+        }
+    }
+    #[inline(always)]
+    unsafe fn store_low_bytes(to: *mut u8, x: Bytes) {
+        unsafe {
+            let low = x.map(|x| _mm256_and_si256(x, _mm256_set1_epi32(0xff)));
+            let words = _mm256_packus_epi32(low.0, low.1);
+            let words = _mm256_permute4x64_epi64::<0b11_01_10_00>(words);
+            let low = _mm256_castsi256_si128(words);
+            let high = _mm256_extracti128_si256::<1>(words);
+            _mm_storeu_si128(to.cast(), _mm_packus_epi16(low, high));
         }
     }
     #[inline(always)]

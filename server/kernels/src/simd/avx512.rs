@@ -84,6 +84,10 @@ impl<const DOT: bool> Simd for Avx512<DOT> {
         }
     }
     #[inline(always)]
+    fn scale_normal(x: __m512, n: __m512) -> __m512 {
+        unsafe { _mm512_scalef_ps(x, n) }
+    }
+    #[inline(always)]
     fn select(mask: u16, a: __m512, b: __m512) -> __m512 {
         unsafe { _mm512_mask_blend_ps(mask, b, a) }
     }
@@ -118,6 +122,10 @@ impl<const DOT: bool> Simd for Avx512<DOT> {
     #[inline(always)]
     fn add_i(a: __m512i, b: __m512i) -> __m512i {
         unsafe { _mm512_add_epi32(a, b) }
+    }
+    #[inline(always)]
+    fn shift_right_8(x: __m512i) -> __m512i {
+        unsafe { _mm512_srli_epi32::<8>(x) }
     }
     #[inline(always)]
     fn low_nibbles(x: __m512i) -> __m512i {
@@ -216,6 +224,10 @@ impl<const DOT: bool> Simd for Avx512<DOT> {
     #[inline(always)]
     unsafe fn store_i8(to: *mut i8, x: __m512i) {
         unsafe { _mm_storeu_si128(to.cast(), _mm512_cvtsepi32_epi8(x)) }
+    }
+    #[inline(always)]
+    unsafe fn store_low_bytes(to: *mut u8, x: __m512i) {
+        unsafe { _mm_storeu_si128(to.cast(), _mm512_cvtepi32_epi8(x)) }
     }
     #[inline(always)]
     unsafe fn load_u8(from: *const u8) -> __m512i {

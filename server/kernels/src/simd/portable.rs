@@ -138,6 +138,12 @@ impl Simd for Portable {
         })
     }
     #[inline(always)]
+    fn scale_normal(x: F, n: F) -> F {
+        map2(x, n, |x, n| {
+            f32::from_bits(x.to_bits().wrapping_add((n as i32 as u32) << 23))
+        })
+    }
+    #[inline(always)]
     fn select(mask: u16, a: F, b: F) -> F {
         from_fn(|i| if mask >> i & 1 == 1 { a[i] } else { b[i] })
     }
@@ -167,6 +173,10 @@ impl Simd for Portable {
     #[inline(always)]
     fn add_i(a: I, b: I) -> I {
         from_fn(|i| a[i].wrapping_add(b[i]))
+    }
+    #[inline(always)]
+    fn shift_right_8(x: I) -> I {
+        x.map(|x| (x.cast_unsigned() >> 8).cast_signed())
     }
     #[inline(always)]
     fn low_nibbles(x: I) -> I {
@@ -234,6 +244,11 @@ impl Simd for Portable {
         let narrow = x.map(|x| x.clamp(-128, 127) as i8);
         // SAFETY: the caller's promise.
         unsafe { to.cast::<[i8; LANES]>().write_unaligned(narrow) }
+    }
+    #[inline(always)]
+    unsafe fn store_low_bytes(to: *mut u8, x: I) {
+        // SAFETY: the caller's promise.
+        unsafe { to.cast::<[u8; LANES]>().write_unaligned(x.map(|x| x as u8)) }
     }
     #[inline(always)]
     unsafe fn load_u8(from: *const u8) -> I {

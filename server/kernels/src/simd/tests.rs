@@ -48,6 +48,8 @@ impl Kernel for Operations {
         unsafe { S::store_bf16(stored.as_mut_ptr(), a) };
         let mut narrow = [0i8; LANES];
         unsafe { S::store_i8(narrow.as_mut_ptr(), S::add_i(i, j)) };
+        let mut low = [0u8; LANES];
+        unsafe { S::store_low_bytes(low.as_mut_ptr(), i) };
         let mut part = [7.0; LANES];
         unsafe { S::store_first(part.as_mut_ptr(), a, usize::from(self.mask % 17)) };
         Results {
@@ -79,6 +81,7 @@ impl Kernel for Operations {
             ],
             integers: vec![
                 out_i::<S>(S::add_i(i, j)),
+                out_i::<S>(S::shift_right_8(i)),
                 out_i::<S>(S::low_nibbles(i)),
                 out_i::<S>(S::high_nibbles(i)),
                 out_i::<S>(S::bits(S::from_bits(i))),
@@ -89,6 +92,7 @@ impl Kernel for Operations {
                 out_i::<S>(unsafe { S::load_i8(self.bytes[2].as_ptr().cast()) }),
                 out_i::<S>(unsafe { S::load_i([stored; 2].as_ptr().cast()) }),
                 out_i::<S>(unsafe { S::load_i([narrow; 4].as_ptr().cast()) }),
+                out_i::<S>(unsafe { S::load_i([low; 4].as_ptr().cast()) }),
             ],
             masks: vec![S::greater(a, b)],
         }
@@ -161,6 +165,32 @@ impl Kernel for Pairs {
             pack(self.a),
             pack(self.b),
         ))
+    }
+}
+
+/// x * 2^n.
+struct ScaleNormal(f32, f32);
+
+impl Kernel for ScaleNormal {
+    type Output = f32;
+
+    #[inline(always)]
+    fn run<S: Simd>(self) -> f32 {
+        S::largest(S::scale_normal(S::splat(self.0), S::splat(self.1)))
+    }
+}
+
+#[test]
+fn normal_numbers_are_scaled_exactly() {
+    for isa in Isa::supported() {
+        for (x, n) in [(1.0, -126.0), (1.5, 127.0), (-0.75, 3.0), (1.25, 0.0)] {
+            let expected = f64::from(x) * f64::from(n).exp2();
+            assert_eq!(
+                f64::from(isa.run(ScaleNormal(x, n))),
+                expected,
+                "{isa}: {x} {n}"
+            );
+        }
     }
 }
 

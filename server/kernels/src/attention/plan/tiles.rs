@@ -8,12 +8,18 @@ use super::{
 
 impl AttentionPlan {
     pub(super) fn add_tiles(&mut self, sequences: &[SequenceRows<'_>]) -> Result<(), PlanError> {
+        let mut sharers = Vec::new();
         for sequence in sequences.iter().filter(|sequence| sequence.num_rows > 0) {
             let table = self.add_table(sequence)?;
+            if self.may_share(sequence) {
+                sharers.push(self.add_sharer(sequence, table));
+                continue;
+            }
             for kv_head in 0..self.shape.num_kv_heads {
                 self.add_sequence(sequence, table, kv_head);
             }
         }
+        self.add_shared(sharers);
         Ok(())
     }
 
@@ -44,8 +50,7 @@ impl AttentionPlan {
 
     /// Tiles of one sequence and head: runs of positions.
     fn add_sequence(&mut self, sequence: &SequenceRows<'_>, table: usize, kv_head: usize) {
-        let most = TILE_ROWS / self.group();
-        for run in even_runs(sequence.num_rows, most) {
+        for run in even_runs(sequence.num_rows, self.tile_positions()) {
             let member = Member {
                 first_row: sequence.first_row + run.start,
                 first_position: sequence.context + run.start,
@@ -58,13 +63,18 @@ impl AttentionPlan {
         }
     }
 
+    /// Positions that a tile has room for.
+    pub(super) fn tile_positions(&self) -> usize {
+        TILE_ROWS / self.group()
+    }
+
     /// Keys that some position of a member sees.
-    fn keys(&self, member: &Member) -> Range<usize> {
+    pub(super) fn keys(&self, member: &Member) -> Range<usize> {
         let first = self.visible(member.first_position);
         first.start..first.end + member.num_positions - 1
     }
 
-    fn add_chain(&mut self, member: Member, kv_head: usize, blocks: Range<usize>) {
+    pub(super) fn add_chain(&mut self, member: Member, kv_head: usize, blocks: Range<usize>) {
         self.chains.push(Chain {
             member,
             kv_head,
@@ -75,7 +85,7 @@ impl AttentionPlan {
         });
     }
 
-    fn add_tile(
+    pub(super) fn add_tile(
         &mut self,
         members: &[Member],
         (table, kv_head): (usize, usize),

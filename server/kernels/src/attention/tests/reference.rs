@@ -116,3 +116,13 @@ fn capped_attention_equals_its_definition() {
         ..setting
     });
 }
+
+#[test]
+fn attention_with_8_bits_is_close_to_its_definition() {
+    check_all(KvKind::Int8, |setting| setting);
+    check_all(KvKind::Int8, |setting| Setting {
+        window: Some(130),
+        softcap: Some(3.0),
+        ..setting
+    });
+}

@@ -116,7 +116,7 @@ fn rounding_errors_are_bounded() {
         let exact = rows_of(&source);
         for (to, bound) in [
             (WeightKind::Bf16, 1.0 / 256.0),
-            (WeightKind::Int8, 1.0 / 100.0),
+            (WeightKind::Int8, 1.0 / 20.0),
             (WeightKind::Int8Group, 1.0 / 250.0),
             (WeightKind::Int4Group, 1.0 / 12.0),
         ] {

@@ -1,0 +1,249 @@
+//! Keys and values of 8 bits, multiplied in fours.
+//!
+//! A token's keys and values have a scale each. Products are sums of integers, hence exact in any
+//! order. The unsigned operand is the keys, biased by 128, and on the other side the weights, which
+//! are 16 bits in two planes of 8: times their value's scale, and over the largest such scale of the
+//! block.
+
+use super::PAGE_TOKENS;
+use super::block::Block;
+use super::cells::{Cells, SCORE_STRIDE, WEIGHT_STRIDE};
+use super::hadamard::rotate;
+use super::layout::{KvLayout, MAX_DIM};
+use super::softmax::Valid;
+use crate::norm::for_each_vector;
+use crate::simd::{LANES, Simd};
+
+/// Bytes of a vector, which are those of 16 fours.
+const VECTOR: usize = 64;
+
+/// What keys are stored plus.
+const BIAS: i32 = 128;
+
+/// Offset of the low plane of a row's weights.
+const LOW_PLANE: usize = super::BLOCK;
+
+/// Offset of a row's factor after its weights.
+const FACTOR: usize = 2 * super::BLOCK;
+
+/// The largest weight.
+const WHOLE: f32 = 65535.0;
+
+pub(super) struct Int8;
+
+/// A head as codes of -127 to 127, padded with zeros, and their scale. The scale is infinite unless
+/// all values are finite, so that what is made of them is NaN.
+#[inline(always)]
+fn quantize<S: Simd>(head: &[f32], codes: &mut [i8; MAX_DIM]) -> f32 {
+    let mut largest = S::splat(0.0);
+    let mut is_finite = u16::MAX;
+    for_each_vector(head.len(), |start, count| {
+        // SAFETY: `count` values from `start` on are in the head.
+        let size = S::abs(unsafe { S::load_first(head.as_ptr().add(start), count) });
+        largest = S::max(largest, size);
+        is_finite &= S::greater(S::splat(f32::INFINITY), size);
+    });
+    let scale = S::largest(largest) / 127.0;
+    let scale = if is_finite == u16::MAX {
+        scale
+    } else {
+        f32::INFINITY
+    };
+    let factor = S::splat(if scale > 0.0 { 1.0 / scale } else { 0.0 });
+    for_each_vector(head.len(), |start, count| {
+        // SAFETY: as above, and a whole vector of codes is there.
+        unsafe {
+            let values = S::load_first(head.as_ptr().add(start), count);
+            S::store_i8(
+                codes.as_mut_ptr().add(start),
+                S::to_i(S::mul(values, factor)),
+            );
+        }
+    });
+    scale
+}
+
+/// The same behind the rotation.
+#[inline(always)]
+fn quantize_rotated<S: Simd>(head: &[f32], codes: &mut [i8; MAX_DIM]) -> f32 {
+    let mut rotated = [0.0; MAX_DIM];
+    let rotated = &mut rotated[..head.len()];
+    rotated.copy_from_slice(head);
+    rotate(rotated);
+    quantize::<S>(rotated, codes)
+}
+
+/// Address of a page's 32 scales, of keys or of values, from that of their codes.
+#[inline(always)]
+fn scales(codes: *const u8, dim: usize) -> *const f32 {
+    codes.wrapping_add(PAGE_TOKENS * dim).cast()
+}
+
+impl Cells for Int8 {
+    const ACCUMULATORS: usize = 2;
+
+    #[inline(always)]
+    unsafe fn write<S: Simd>(layout: &KvLayout, page: *mut u8, token: usize, kv: [&[f32]; 2]) {
+        let mut codes = [0; MAX_DIM];
+        let dim = layout.dim();
+        // SAFETY: the page's keys are [D / 4][32][4], its values [32 / 4][D][4], each with 32 scales.
+        unsafe {
+            let scale = quantize_rotated::<S>(kv[0], &mut codes);
+            scales(page, dim).cast_mut().add(token).write(scale);
+            let keys: *mut [u8; 4] = page.cast();
+            for (four, values) in codes[..dim].as_chunks::<4>().0.iter().enumerate() {
+                let biased = values.map(|code| (i32::from(code) + BIAS) as u8);
+                *keys.add(four * PAGE_TOKENS + token) = biased;
+            }
+            let page = page.add(layout.half_bytes());
+            let scale = quantize::<S>(kv[1], &mut codes);
+            scales(page, dim).cast_mut().add(token).write(scale);
+            let values: *mut i8 = page.add(token / 4 * dim * 4).cast();
+            for (i, &code) in codes[..dim].iter().enumerate() {
+                *values.add(4 * i + token % 4) = code;
+            }
+        }
+    }
+
+    /// Codes, their scale, and what the keys' bias adds to a product.
+    #[inline(always)]
+    fn query_bytes(dim: usize) -> usize {
+        dim + 16
+    }
+
+    #[inline(always)]
+    unsafe fn pack_query<S: Simd>(layout: &KvLayout, query: &[f32], to: *mut u8) {
+        let mut codes = [0; MAX_DIM];
+        let dim = layout.dim();
+        let scale = quantize_rotated::<S>(query, &mut codes);
+        let sum: i32 = codes[..dim].iter().map(|&code| i32::from(code)).sum();
+        // SAFETY: the caller's promise.
+        unsafe {
+            std::ptr::copy_nonoverlapping(codes.as_ptr().cast(), to, dim);
+            to.add(dim).cast::<f32>().write_unaligned(scale);
+            to.add(dim + 4).cast::<i32>().write_unaligned(-BIAS * sum);
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn scores<S: Simd, const R: usize>(
+        dim: usize,
+        queries: *const u8,
+        keys: *const u8,
+        to: *mut f32,
+    ) {
+        let query = |row: usize| queries.wrapping_add(row * Self::query_bytes(dim));
+        let mut sums = [[S::splat_i(0); 2]; R];
+        // SAFETY: R packed queries, keys of a page, R rows of scores.
+        unsafe {
+            for (row, sums) in sums.iter_mut().enumerate() {
+                let bias = query(row).add(dim + 4).cast::<i32>().read_unaligned();
+                *sums = [S::splat_i(bias); 2];
+            }
+            for four in 0..dim / 4 {
+                let at = keys.add(four * 2 * VECTOR);
+                let keys = [S::load_i(at), S::load_i(at.add(VECTOR))];
+                for (row, sums) in sums.iter_mut().enumerate() {
+                    let query = query(row).add(4 * four).cast::<i32>();
+                    let query = S::splat_i(query.read_unaligned());
+                    sums[0] = S::dot_u8i8(sums[0], keys[0], query);
+                    sums[1] = S::dot_u8i8(sums[1], keys[1], query);
+                }
+            }
+            let scales = scales(keys, dim);
+            let scales = [S::load(scales), S::load(scales.add(LANES))];
+            for (row, sums) in sums.into_iter().enumerate() {
+                let scale = S::splat(query(row).add(dim).cast::<f32>().read_unaligned());
+                let to = to.add(row * SCORE_STRIDE);
+                S::store(to, S::mul(S::mul(S::to_f(sums[0]), scales[0]), scale));
+                S::store(
+                    to.add(LANES),
+                    S::mul(S::mul(S::to_f(sums[1]), scales[1]), scale),
+                );
+            }
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn weight_factor<S: Simd>(block: &Block, valid: Valid, weights: *mut u8) -> S::F {
+        let zero = S::splat(0.0);
+        let mut largest = zero;
+        for vector in valid.vectors() {
+            // SAFETY: scales of a page with a valid key.
+            let scales = unsafe { S::load(value_scales(block, vector)) };
+            largest = S::max(largest, S::select(valid.mask(vector), scales, zero));
+        }
+        let largest = S::largest(largest);
+        // SAFETY: a row has room for the factor after its weights.
+        unsafe { weights.add(FACTOR).cast::<f32>().write(largest / WHOLE) };
+        S::splat(if largest > 0.0 { WHOLE / largest } else { 0.0 })
+    }
+
+    #[inline(always)]
+    unsafe fn put_weights<S: Simd>(
+        block: &Block,
+        (row, vector): (*mut u8, usize),
+        weights: S::F,
+        factor: S::F,
+        mask: u16,
+    ) {
+        // SAFETY: scales of a page with a valid key; a row has room for a block's weights.
+        unsafe {
+            let scales = S::load(value_scales(block, vector));
+            let scaled = S::mul(S::mul(weights, scales), factor);
+            let scaled = S::min(scaled, S::splat(WHOLE));
+            let codes = S::to_i(S::select(mask, scaled, S::splat(0.0)));
+            let at = row.add(vector * LANES);
+            S::store_low_bytes(at, S::shift_right_8(codes));
+            S::store_low_bytes(at.add(LOW_PLANE), codes);
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn values<S: Simd, const R: usize, const V: usize>(
+        block: &Block,
+        weights: *const u8,
+        vector: usize,
+        to: &[*mut f32],
+    ) {
+        let mut high = [[S::splat_i(0); V]; R];
+        let mut low = [[S::splat_i(0); V]; R];
+        let weights = |row: usize| weights.wrapping_add(row * WEIGHT_STRIDE);
+        // SAFETY: V vectors of every four of a valid page's values, R rows of weights and results.
+        unsafe {
+            for (page, fours) in block.groups(4) {
+                let values = block.values(page).add(vector * VECTOR);
+                for four in fours {
+                    let at = values.add(four * block.dim * 4);
+                    let values: [_; V] = std::array::from_fn(|i| S::load_i(at.add(i * VECTOR)));
+                    for row in 0..R {
+                        let weight = weights(row).add(page * PAGE_TOKENS + 4 * four);
+                        let plane = |at: *const u8| S::splat_i(at.cast::<i32>().read_unaligned());
+                        let planes = [plane(weight), plane(weight.add(LOW_PLANE))];
+                        for i in 0..V {
+                            high[row][i] = S::dot_u8i8(high[row][i], planes[0], values[i]);
+                            low[row][i] = S::dot_u8i8(low[row][i], planes[1], values[i]);
+                        }
+                    }
+                }
+            }
+            for (row, &to) in to[..R].iter().enumerate() {
+                let factor = S::splat(weights(row).add(FACTOR).cast::<f32>().read());
+                for i in 0..V {
+                    // Both are below 2^24, so floats hold them exactly.
+                    let (high, low) = (S::to_f(high[row][i]), S::to_f(low[row][i]));
+                    let sum = S::fma(high, S::splat(256.0), low);
+                    S::store(to.add((vector + i) * LANES), S::mul(sum, factor));
+                }
+            }
+        }
+    }
+}
+
+/// Scales of the values of the block's vector `vector` of keys.
+#[inline(always)]
+fn value_scales(block: &Block, vector: usize) -> *const f32 {
+    const PER_PAGE: usize = PAGE_TOKENS / LANES;
+    let page = scales(block.values(vector / PER_PAGE), block.dim);
+    page.wrapping_add(vector % PER_PAGE * LANES)
+}

@@ -1,0 +1,327 @@
+//! A whole decoder: a step's tokens in, drawn tokens out.
+//!
+//! One call computes a step: the threads of a [`Team`] run all of it together ([`forward`]). The
+//! logits of a token are a pure function of model, packed weights and the tokens before it, to the
+//! bit, on one instruction set: every part below keeps that.
+#![expect(unsafe_code, reason = "reads rows that its threads have written")]
+
+mod buffers;
+mod forward;
+mod model;
+mod plan;
+mod rows;
+mod spec;
+#[cfg(test)]
+mod tests;
+
+use std::num::NonZeroUsize;
+use std::sync::OnceLock;
+
+use self::buffers::Buffers;
+use self::forward::Step;
+use self::model::Model;
+pub use self::model::{LoadError, Tensors, WeightChoice};
+pub use self::plan::{Bounds, Plan, PlanError};
+pub use self::spec::{Activation, QkNorm, Rope, Spec};
+use crate::attention::{
+    AttentionPlan, KvKind, KvLayout, PAGE_TOKENS, Pages, PlanShape, Scratch, SequenceRows,
+};
+use crate::matmul::WeightKind;
+use crate::sampler::{Row, Sample, Sampler, SamplerError};
+use crate::simd::Isa;
+use crate::threads::{Member, Team, TeamFailed};
+
+/// How a decoder runs.
+#[derive(Debug, Clone, Copy)]
+pub struct Options {
+    /// What weights are packed to.
+    pub weights: WeightChoice,
+    /// How keys and values are kept.
+    pub kv: KvKind,
+    /// Compute threads.
+    pub num_threads: NonZeroUsize,
+    /// The instruction set; this processor has it.
+    pub isa: Isa,
+    /// Whether sequences that begin with the same pages read them together; changes no result.
+    pub sharing: bool,
+}
+
+/// Why a step cannot be computed. A refused step has changed nothing; one that failed on a thread
+/// has written pages in part.
+#[derive(Debug, thiserror::Error)]
+pub enum StepError {
+    /// No pages to compute in yet.
+    #[error("the decoder has no pages yet: bind it first")]
+    Unbound,
+    /// A plan that does not fit.
+    #[error(transparent)]
+    Plan(#[from] PlanError),
+    /// Attention that cannot be planned.
+    #[error(transparent)]
+    Attention(#[from] crate::attention::PlanError),
+    /// Rows that cannot be drawn from.
+    #[error(transparent)]
+    Sampler(#[from] SamplerError),
+    /// As many slots as rows are needed.
+    #[error("{slots} sampler rows for {rows} rows of logits")]
+    SampleRows {
+        /// Sampler rows given.
+        slots: usize,
+        /// Rows of logits.
+        rows: usize,
+    },
+    /// A compute thread failed.
+    #[error(transparent)]
+    Team(#[from] TeamFailed),
+}
+
+/// A model, its threads and the memory of its steps.
+#[derive(Debug)]
+pub struct Decoder {
+    model: Model,
+    layout: KvLayout,
+    sharing: bool,
+    team: Team,
+    buffers: Buffers,
+    scratch: Scratch,
+    bound: Option<Bound>,
+}
+
+/// What a step computes in.
+#[derive(Debug)]
+struct Bound {
+    pages: Pages,
+    sampler: Sampler,
+}
+
+impl Decoder {
+    /// Packs the weights. `progress` is told after each layer how many of all are packed.
+    ///
+    /// # Errors
+    /// When description and tensors do not belong together, or hold what is no number.
+    pub fn load(
+        spec: Spec,
+        tensors: &Tensors<'_>,
+        options: Options,
+        progress: impl FnMut(usize, usize),
+    ) -> Result<Self, LoadError> {
+        spec.check().map_err(LoadError::Spec)?;
+        let layout = KvLayout::new(
+            options.kv,
+            spec.num_layers,
+            spec.num_kv_heads,
+            spec.head_dim,
+        )?;
+        let mut team = Team::new(options.num_threads)?;
+        let model = Model::load(
+            spec,
+            tensors,
+            options.weights,
+            options.isa,
+            &mut team,
+            progress,
+        )?;
+        Ok(Self {
+            buffers: Buffers::new(&model),
+            scratch: Scratch::new(&layout, team.count()),
+            sharing: options.sharing,
+            bound: None,
+            model,
+            layout,
+            team,
+        })
+    }
+
+    /// The inside of a page.
+    #[must_use]
+    pub fn layout(&self) -> &KvLayout {
+        &self.layout
+    }
+
+    /// The instruction set.
+    #[must_use]
+    pub fn isa(&self) -> Isa {
+        self.model.isa
+    }
+
+    /// Compute threads.
+    #[must_use]
+    pub fn num_threads(&self) -> usize {
+        self.team.count()
+    }
+
+    /// Bytes of packed weights.
+    #[must_use]
+    pub fn weight_bytes(&self) -> usize {
+        self.model.bytes()
+    }
+
+    /// What the weights are, for people to read: such as "int4 g32 + int8 g32 head".
+    #[must_use]
+    pub fn weights(&self) -> String {
+        let (layers, head) = self.model.kinds();
+        let text = |kinds: &std::collections::BTreeSet<WeightKind>| {
+            let names: Vec<_> = kinds.iter().map(ToString::to_string).collect();
+            names.join(" and ")
+        };
+        match head == layers {
+            true => text(&layers),
+            false => format!("{} + {} head", text(&layers), text(&head)),
+        }
+    }
+
+    /// Takes the pages to compute in and makes the sampler.
+    ///
+    /// # Panics
+    /// When the pages have another layout.
+    pub fn bind(&mut self, pages: Pages, num_slots: usize) {
+        assert!(*pages.layout() == self.layout, "pages of another layout");
+        let (vocab_size, isa) = (self.model.spec.vocab_size, self.model.isa);
+        self.bound = Some(Bound {
+            pages,
+            sampler: Sampler::with_isa(vocab_size, num_slots, isa),
+        });
+    }
+
+    /// Lets go of the pages.
+    pub fn unbind(&mut self) {
+        self.bound = None;
+    }
+
+    /// The sampler, to open slots in.
+    ///
+    /// # Errors
+    /// [`StepError::Unbound`].
+    pub fn sampler(&mut self) -> Result<&mut Sampler, StepError> {
+        Ok(&mut self.bound.as_mut().ok_or(StepError::Unbound)?.sampler)
+    }
+
+    /// Checks a plan against model and pages.
+    ///
+    /// # Errors
+    /// What does not fit.
+    pub fn check(&self, plan: &Plan<'_>) -> Result<(), StepError> {
+        let bound = self.bound.as_ref().ok_or(StepError::Unbound)?;
+        let spec = &self.model.spec;
+        Ok(plan.check(Bounds {
+            vocab_size: spec.vocab_size,
+            num_pages: bound.pages.count(),
+            page_tokens: PAGE_TOKENS,
+            max_positions: spec.max_positions,
+        })?)
+    }
+
+    /// Computes a step and draws a token from each of its sample rows.
+    ///
+    /// # Errors
+    /// When plan or rows are refused, or a thread fails.
+    pub fn step(&mut self, plan: &Plan<'_>, rows: &[Row<'_>]) -> Result<Vec<Sample>, StepError> {
+        let bound = self.bound.as_ref().ok_or(StepError::Unbound)?;
+        if rows.len() != plan.sample_rows.len() {
+            return Err(StepError::SampleRows {
+                slots: rows.len(),
+                rows: plan.sample_rows.len(),
+            });
+        }
+        bound.sampler.check(rows)?;
+        let drawn: Vec<_> = rows.iter().map(|_| OnceLock::new()).collect();
+        self.compute(plan, |step, sampler, member| {
+            for index in member.share(rows.len(), 1) {
+                // SAFETY: the logits are complete, and each row is one thread's.
+                let logits = unsafe { step.finish_logits(index) };
+                // Each is set once: rows are split over the threads.
+                let _ = drawn[index].set(sampler.draw(rows[index], logits));
+            }
+        })?;
+        let samples = drawn
+            .into_iter()
+            .map(|sample| sample.into_inner().expect("every row is some thread's"))
+            .collect::<Result<Vec<_>, _>>()?;
+        self.sampler()?.commit(rows, &samples)?;
+        Ok(samples)
+    }
+
+    /// Computes a step and gives the logits of its sample rows, [R, vocabulary].
+    ///
+    /// # Errors
+    /// When the plan is refused, or a thread fails.
+    pub fn logits(&mut self, plan: &Plan<'_>) -> Result<Vec<f32>, StepError> {
+        self.compute(plan, |step, _, member| {
+            for index in member.share(plan.sample_rows.len(), 1) {
+                // SAFETY: the logits are complete, and each row is one thread's.
+                unsafe { step.finish_logits(index) };
+            }
+        })?;
+        let rows = 0..plan.sample_rows.len();
+        // SAFETY: no thread computes any more.
+        Ok(rows
+            .flat_map(|row| unsafe { self.buffers.logits.row(row) })
+            .copied()
+            .collect())
+    }
+
+    /// Runs a step on all threads; `finish` ends it on each.
+    fn compute(
+        &mut self,
+        plan: &Plan<'_>,
+        finish: impl Fn(&Step<'_>, &Sampler, &Member<'_>) + Sync,
+    ) -> Result<(), StepError> {
+        self.check(plan)?;
+        let bound = self.bound.as_ref().ok_or(StepError::Unbound)?;
+        self.buffers
+            .resize(plan.tokens.len(), plan.sample_rows.len());
+        let sequences: Vec<_> = plan.sequences().collect();
+        let attention = self
+            .model
+            .windows
+            .iter()
+            .map(|&window| AttentionPlan::new(&sequences, self.plan_shape(&bound.pages, window)))
+            .collect::<Result<Vec<_>, _>>()?;
+        attention.iter().for_each(|plan| self.scratch.prepare(plan));
+        let positions = plan.positions();
+        let step = Step {
+            model: &self.model,
+            plan,
+            buffers: &self.buffers,
+            scratch: &self.scratch,
+            pages: &bound.pages,
+            row_borders: &row_borders(&sequences, plan.tokens.len(), self.team.count()),
+            sequences: &sequences,
+            positions: &positions,
+            attention: &attention,
+        };
+        self.team.run(|member| {
+            step.run(member);
+            finish(&step, &bound.sampler, member);
+        })?;
+        Ok(())
+    }
+
+    fn plan_shape(&self, pages: &Pages, window: Option<usize>) -> PlanShape {
+        PlanShape {
+            num_heads: self.model.spec.num_heads,
+            num_kv_heads: self.model.spec.num_kv_heads,
+            num_pages: pages.count(),
+            window,
+            num_threads: self.team.count(),
+            sharing: self.sharing,
+        }
+    }
+}
+
+/// Borders of the threads' rows, near equal parts. Two tokens of one sequence whose values share
+/// words, an even position and the odd one after it, are in one part.
+fn row_borders(sequences: &[SequenceRows<'_>], rows: usize, threads: usize) -> Vec<usize> {
+    let border = |row: usize| {
+        let last = sequences.partition_point(|sequence| sequence.first_row < row);
+        match last.checked_sub(1).map(|index| sequences[index]) {
+            Some(sequence) if row < sequence.first_row + sequence.num_rows => {
+                row + (sequence.context + row - sequence.first_row) % 2
+            }
+            _ => row,
+        }
+    };
+    (0..=threads)
+        .map(|thread| border(rows * thread / threads))
+        .collect()
+}

@@ -1,0 +1,125 @@
+"""The `Executor` of CPUs: a whole step in one call of the native decoder, which releases the GIL.
+
+Pages hold what the native kernels make of them (`server/kernels/src/attention/layout.rs`).
+"""
+
+import hashlib
+import json
+import os
+
+import numpy as np
+from tqdm import tqdm
+
+from text_generation_server._native import Decoder, PagePool, __version__
+from text_generation_server.errors import ConfigError
+from text_generation_server.executor.native_options import NativeOptions
+from text_generation_server.executor.sampling import step_result
+from text_generation_server.executor.step import ExecutorFacts, StepPlan, StepResult
+from text_generation_server.executor.ticket import CompletedTicket
+from text_generation_server.models.digest import weights_digest
+from text_generation_server.models.errors import ModelError
+from text_generation_server.models.mapped_file import Bytes
+from text_generation_server.models.raw_tensor import RawTensor
+from text_generation_server.models.source import ModelSource
+from text_generation_server.models.spec import DecoderSpec
+from text_generation_server.models.weights import raw_tensors
+
+_Groups = tuple[int, Bytes, Bytes]
+
+
+class NativeExecutor:
+    """Runs steps of one model; see `Executor`."""
+
+    def __init__(self, decoder: Decoder, facts: ExecutorFacts) -> None:
+        self._decoder = decoder
+        self.facts = facts
+
+    def bind(self, pool: PagePool, num_slots: int) -> None:
+        """See `Executor.bind`. Raises ValueError for a pool of another page size."""
+        self._decoder.bind(pool, num_slots)
+
+    def submit(self, plan: StepPlan) -> CompletedTicket:
+        """See `Executor.submit`; runs the step at once."""
+        return CompletedTicket(self._run(plan))
+
+    def close(self) -> None:
+        """See `Executor.close`: lets go of the pool's memory."""
+        self._decoder.unbind()
+
+    def _run(self, plan: StepPlan) -> StepResult:
+        for opening in plan.slots_opened:
+            self._decoder.open(opening.slot, opening.params, opening.prompt, opening.generated)
+        return step_result(self._decoder.step(plan))
+
+
+def load_native_executor(source: ModelSource, options: NativeOptions) -> NativeExecutor:
+    """Map the weights, pack them and build the executor. Raises ModelError and ConfigError."""
+    spec = source.spec()
+    description = json.dumps(spec.resolved(options.max_total_tokens or spec.max_positions))
+    decoder = _load(source, spec, description, options)
+    if options.page_tokens not in (None, decoder.page_tokens):
+        raise ConfigError(
+            f"page_tokens is {options.page_tokens}, but pages of the native executor have "
+            f"{decoder.page_tokens}: leave it out"
+        )
+    return NativeExecutor(decoder, _facts(source, spec, description, options, decoder))
+
+
+def _load(
+    source: ModelSource, spec: DecoderSpec, description: str, options: NativeOptions
+) -> Decoder:
+    tensors = {tensor.name: _given(tensor) for tensor in raw_tensors(source, spec)}
+    # None: no bar where nobody watches a terminal.
+    with tqdm(
+        total=spec.num_layers, desc="packing weights", unit="layer", leave=False, disable=None
+    ) as bar:
+        try:
+            return Decoder.load(
+                description,
+                tensors,
+                weights=options.weights,
+                kv_dtype=options.kv_dtype,
+                num_threads=options.num_threads or len(os.sched_getaffinity(0)),
+                progress=lambda done, total: bar.update(done - bar.n),
+            )
+        except ValueError as error:
+            raise ModelError(f"{source.path} cannot be loaded: {error}") from error
+
+
+def _given(tensor: RawTensor) -> tuple[str, tuple[int, ...], Bytes, _Groups | None]:
+    """As `Decoder.load` takes it."""
+    groups = tensor.groups
+    if groups is None:
+        return (tensor.type, tensor.shape, tensor.data, None)
+    scales = (groups.group, groups.scales.view(np.uint8), groups.zeros)
+    return (tensor.type, tensor.shape, tensor.data, scales)
+
+
+def _facts(
+    source: ModelSource,
+    spec: DecoderSpec,
+    description: str,
+    options: NativeOptions,
+    decoder: Decoder,
+) -> ExecutorFacts:
+    identity = [
+        f"native {__version__}",
+        decoder.isa,
+        decoder.weights,
+        options.kv_dtype,
+        description,
+        weights_digest(source, options.cache_dir),
+    ]
+    threads = f"{decoder.num_threads} thread{'s' * (decoder.num_threads > 1)}"
+    return ExecutorFacts(
+        name="native",
+        device="cpu",
+        hardware=f"{decoder.isa}, {threads}",
+        weights=decoder.weights,
+        kv_dtype=options.kv_dtype,
+        fingerprint=hashlib.sha256("\n".join(identity).encode()).hexdigest(),
+        vocab_size=spec.vocab_size,
+        context_length=spec.max_positions,
+        page_tokens=decoder.page_tokens,
+        page_bytes=decoder.page_bytes,
+    )
