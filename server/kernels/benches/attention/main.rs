@@ -1,0 +1,178 @@
+//! Attention of decoding, of prefill and over shared pages, beside the machine's limits.
+//!
+//! Each layer has keys and values of its own and together they are far larger than the caches, as in
+//! a step of a model. Every case is first compared with attention by its definition. The limits are
+//! measured right before: reading memory, and products of bfloat16 pairs from registers.
+//!
+//! `cargo bench -p kernels --bench attention -- "decode"` runs the cases whose name has that word.
+#![expect(clippy::print_stdout, reason = "it reports")]
+#![expect(unsafe_code, reason = "calls kernels that take addresses")]
+
+mod case;
+mod limits;
+
+use std::cell::Cell;
+use std::time::{Duration, Instant};
+
+use case::{Case, Loaded};
+use criterion::{Criterion, criterion_group, criterion_main};
+use kernels::attention::KvKind;
+use kernels::threads::Team;
+use limits::Limits;
+
+const THREADS: usize = 2;
+
+fn cases() -> Vec<Case> {
+    let smol = Case {
+        name: "",
+        kind: KvKind::Bf16,
+        layers: 30,
+        heads: 9,
+        kv_heads: 3,
+        head_dim: 64,
+        sequences: 1,
+        context: 7167,
+        rows: 1,
+        window: None,
+        shared: 0,
+        sharing: false,
+    };
+    let bf16 = [
+        Case {
+            name: "decode 1 at 512",
+            context: 511,
+            layers: 90,
+            ..smol
+        },
+        Case {
+            name: "decode 1 at 7k",
+            ..smol
+        },
+        Case {
+            name: "decode 32 at 512",
+            sequences: 32,
+            context: 511,
+            layers: 12,
+            ..smol
+        },
+        Case {
+            name: "decode 8 at 7k",
+            sequences: 8,
+            layers: 6,
+            ..smol
+        },
+        Case {
+            name: "decode 8 on 7k shared, apart",
+            sequences: 8,
+            context: 7231,
+            shared: 7168,
+            ..smol
+        },
+        Case {
+            name: "decode 8 on 7k shared, together",
+            sequences: 8,
+            context: 7231,
+            shared: 7168,
+            sharing: true,
+            ..smol
+        },
+        Case {
+            name: "prefill 512 at 0",
+            rows: 512,
+            context: 0,
+            ..smol
+        },
+        Case {
+            name: "prefill 512 at 2k",
+            rows: 512,
+            context: 1536,
+            ..smol
+        },
+        Case {
+            name: "prefill 512 at 7k",
+            rows: 512,
+            context: 6656,
+            layers: 10,
+            ..smol
+        },
+        Case {
+            name: "prefill 32 at 7k",
+            rows: 32,
+            context: 7000,
+            ..smol
+        },
+        Case {
+            name: "gemma decode 1 at 7k",
+            heads: 4,
+            kv_heads: 1,
+            head_dim: 256,
+            layers: 18,
+            ..smol
+        },
+        Case {
+            name: "gemma decode 8 at 7k, window",
+            heads: 4,
+            kv_heads: 1,
+            head_dim: 256,
+            layers: 6,
+            sequences: 8,
+            window: Some(512),
+            ..smol
+        },
+        Case {
+            name: "gemma prefill 512 at 2k",
+            heads: 4,
+            kv_heads: 1,
+            head_dim: 256,
+            layers: 18,
+            rows: 512,
+            context: 1536,
+            ..smol
+        },
+    ];
+    let int8 = bf16.iter().map(|case| Case {
+        kind: KvKind::Int8,
+        ..*case
+    });
+    bf16.iter().copied().chain(int8).collect()
+}
+
+fn bench_attention(criterion: &mut Criterion) {
+    let mut team = Team::new(THREADS.try_into().expect("not 0")).expect("threads");
+    let limits = Limits::measure(&mut team);
+    println!("limits with {THREADS} threads: {limits}");
+    for case in cases() {
+        let name = format!("{:?} {}", case.kind, case.name);
+        let best = Cell::new(Duration::MAX);
+        let mut loaded = None;
+        criterion.bench_function(&name, |bencher| {
+            let loaded = loaded.get_or_insert_with(|| {
+                let loaded = Loaded::new(case, &mut team);
+                loaded.check();
+                loaded
+            });
+            bencher.iter_custom(|rounds| {
+                let start = Instant::now();
+                for _ in 0..rounds {
+                    let start = Instant::now();
+                    loaded.run(&mut team);
+                    best.set(best.get().min(start.elapsed()));
+                }
+                start.elapsed()
+            });
+        });
+        if let Some(loaded) = loaded {
+            println!("{}", limits.share(&loaded, best.get()));
+        }
+    }
+}
+
+criterion_group! {
+    name = benches;
+    config = Criterion::default()
+        .sample_size(10)
+        .warm_up_time(Duration::from_millis(200))
+        .measurement_time(Duration::from_millis(600));
+    targets = bench_attention
+}
+criterion_main!(benches);
