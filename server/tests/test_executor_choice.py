@@ -205,7 +205,7 @@ def test_the_options_reach_native(
 )
 def test_the_options_reach_torch(changes: dict[str, str], dtype: str, loaders: Loaders) -> None:
     load(**changes, page_tokens=16, num_threads=3)
-    assert loaders.torch == [(dtype, 16, 3)]
+    assert loaders.torch == [(dtype, 16, 3, None)]
 
 
 @pytest.mark.parametrize(
