@@ -54,10 +54,11 @@ MODELS: dict[str, tuple[str, dict[str, Any]]] = {
     "gemma2_untied": ("Gemma2Config", {"tie_word_embeddings": False, "head_dim": 16}),
 }
 
-# Of the norm of all logits, apart from their mean: 1.6 times what is measured for the worst model,
-# SmolLM3 with five layers. Weights of a standard deviation of 0.3 make attention sharp, and every
-# rounding large.
-BOUNDS = {"bf16": 0.05, "int8": 0.2, "int4": 0.2}
+# Of the norm of all logits, apart from their mean: 1.6 times the worst that is measured. Weights of
+# a standard deviation of 0.3 make attention sharp, and every rounding large.
+BOUNDS = {"bf16": 0.03, "int8": 0.12, "int4": 0.12}
+# More layers, or layers without a rope.
+SHARPER = {"smollm3": 1.7, "smollm3_windows": 1.7, "odd_sizes": 1.3}
 
 
 def make(
@@ -121,14 +122,16 @@ def test_logits_equal_those_of_transformers(
 ) -> None:
     model = make(tmp_path, *MODELS[name], weights)
     executor = load(tmp_path, weights=weights)
-    assert_near(logits_of(executor, tokens), reference(model, tokens), BOUNDS[weights])
+    bound = BOUNDS[weights] * SHARPER.get(name, 1)
+    assert_near(logits_of(executor, tokens), reference(model, tokens), bound)
 
 
 @pytest.mark.parametrize("name", MODELS)
 def test_keys_and_values_of_8_bits_stay_near(tmp_path: Path, tokens: list[int], name: str) -> None:
     model = make(tmp_path, *MODELS[name])
     executor = load(tmp_path, kv_dtype="int8")
-    assert_near(logits_of(executor, tokens), reference(model, tokens), 2 * BOUNDS["bf16"])
+    bound = 2 * BOUNDS["bf16"] * SHARPER.get(name, 1)
+    assert_near(logits_of(executor, tokens), reference(model, tokens), bound)
 
 
 # transformers takes the rope from the sequence at hand: equal where that is as long as the limit.
@@ -155,7 +158,8 @@ def test_codes_of_4_bits_are_taken_over(
     model.load_state_dict(quantized(tmp_path, config))
     executor = load(tmp_path)
     assert executor.facts.weights == "int4 g32 wide + bf16 head"
-    assert_near(logits_of(executor, tokens), reference(model, tokens), BOUNDS["int4"])
+    # The random codes make weights larger than those of the other models.
+    assert_near(logits_of(executor, tokens), reference(model, tokens), 1.8 * BOUNDS["int4"])
 
 
 def random_blocks(kind: TensorType, rows: int, cols: int) -> npt.NDArray[np.uint8]:
