@@ -16,6 +16,7 @@
 //! Letters: D head size, padded to 16; R rows of a register block; V vectors of 16 values.
 #![expect(unsafe_code, reason = "reads and writes by address")]
 
+mod ahead;
 mod attend;
 mod bf16;
 mod block;

@@ -8,6 +8,7 @@ use kernels::attention::{
 };
 use kernels::simd::Isa;
 use kernels::threads::Team;
+use kv::PagePool;
 
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Case {
@@ -42,17 +43,12 @@ impl Case {
 
 pub(crate) struct Loaded {
     case: Case,
-    memory: Vec<Line>,
-    num_pages: usize,
+    memory: PagePool,
     tables: Vec<Vec<i32>>,
     scratch: Scratch,
     q: Vec<f32>,
     out: Vec<f32>,
 }
-
-#[derive(Clone, Copy)]
-#[repr(C, align(64))]
-struct Line([u8; 64]);
 
 /// Number `i` of the keys (`what` 0) or values (1) of a token; the same for tokens that share.
 fn kv(case: &Case, (layer, what): (usize, u64), sequence: usize, index: usize) -> f32 {
@@ -83,8 +79,7 @@ impl Loaded {
         let width = case.heads * case.head_dim;
         let mut loaded = Self {
             case,
-            memory: vec![Line([0xff; 64]); layout.page_bytes() * num_pages / 64],
-            num_pages,
+            memory: PagePool::new(num_pages as u32, layout.page_bytes()).expect("memory"),
             tables,
             scratch: Scratch::new(&layout, team.count()),
             q: (0..rows * width).map(|i| 2.0 * noise(i as u64)).collect(),
@@ -102,8 +97,12 @@ impl Loaded {
     }
 
     fn pages(&self, layout: KvLayout) -> Pages {
-        let base = NonNull::new(self.memory.as_ptr().cast_mut().cast()).expect("not null");
-        unsafe { Pages::new(layout, base, self.num_pages) }
+        let base = NonNull::new(self.memory.as_ptr()).expect("not null");
+        unsafe { Pages::new(layout, base, self.num_pages()) }
+    }
+
+    fn num_pages(&self) -> usize {
+        self.memory.num_pages() as usize
     }
 
     fn write(&self, pages: &Pages, layer: usize) {
@@ -145,7 +144,7 @@ impl Loaded {
         let shape = PlanShape {
             num_heads: case.heads,
             num_kv_heads: case.kv_heads,
-            num_pages: self.num_pages,
+            num_pages: self.num_pages(),
             window: case.window,
             num_threads: team.count(),
             sharing: case.sharing,

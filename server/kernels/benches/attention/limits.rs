@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use kernels::simd::{Isa, Kernel, LANES, Simd};
 use kernels::threads::Team;
+use kv::PagePool;
 
 use crate::case::Loaded;
 
@@ -22,7 +23,12 @@ pub(crate) struct Limits {
 
 impl Limits {
     pub(crate) fn measure(team: &mut Team) -> Self {
-        let data = vec![1u64; PROBE_BYTES / 8];
+        let pool = PagePool::new(1, PROBE_BYTES).expect("memory");
+        // SAFETY: the pool's bytes, which are zero, and nobody writes them once they are there.
+        let data = unsafe {
+            pool.as_ptr().write_bytes(1, PROBE_BYTES);
+            std::slice::from_raw_parts(pool.as_ptr().cast::<u64>(), PROBE_BYTES / 8)
+        };
         let memory = best(|| {
             team.run(|member| {
                 let mine = &data[member.share(data.len(), 8)];

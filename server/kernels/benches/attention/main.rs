@@ -15,7 +15,7 @@ use std::cell::Cell;
 use std::time::{Duration, Instant};
 
 use case::{Case, Loaded};
-use criterion::{Criterion, criterion_group, criterion_main};
+use criterion::{Criterion, SamplingMode, criterion_group, criterion_main};
 use kernels::attention::KvKind;
 use kernels::threads::Team;
 use limits::Limits;
@@ -41,7 +41,7 @@ fn cases() -> Vec<Case> {
         Case {
             name: "decode 1 at 512",
             context: 511,
-            layers: 90,
+            layers: 400,
             ..smol
         },
         Case {
@@ -114,7 +114,7 @@ fn cases() -> Vec<Case> {
             heads: 4,
             kv_heads: 1,
             head_dim: 256,
-            layers: 6,
+            layers: 12,
             sequences: 8,
             window: Some(512),
             ..smol
@@ -140,12 +140,14 @@ fn cases() -> Vec<Case> {
 fn bench_attention(criterion: &mut Criterion) {
     let mut team = Team::new(THREADS.try_into().expect("not 0")).expect("threads");
     let limits = Limits::measure(&mut team);
+    let mut group = criterion.benchmark_group("attention");
+    group.sampling_mode(SamplingMode::Flat);
     println!("limits with {THREADS} threads: {limits}");
     for case in cases() {
         let name = format!("{:?} {}", case.kind, case.name);
         let best = Cell::new(Duration::MAX);
         let mut loaded = None;
-        criterion.bench_function(&name, |bencher| {
+        group.bench_function(&name, |bencher| {
             let loaded = loaded.get_or_insert_with(|| {
                 let loaded = Loaded::new(case, &mut team);
                 loaded.check();

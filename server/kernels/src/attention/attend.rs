@@ -2,6 +2,7 @@
 
 use std::ops::Range;
 
+use super::ahead::Ahead;
 use super::bf16::Bf16;
 use super::block::Block;
 use super::cells::{Cells, SCORE_STRIDE, WEIGHT_STRIDE};
@@ -169,28 +170,36 @@ impl Kernel for Attend<'_> {
 impl Attend<'_> {
     #[inline(always)]
     unsafe fn run_cells<S: Simd, C: Cells>(&self) {
+        let mut ahead = Ahead::new(self.layer, self.pieces);
+        ahead.start::<S>();
         for piece in self.pieces {
             let tile = self.layer.plan.tile(piece.tile);
             // SAFETY: the caller's promise.
-            unsafe { self.run_piece::<S, C>(tile, &piece.blocks) }
+            unsafe { self.run_piece::<S, C>(tile, &piece.blocks, &mut ahead) }
         }
     }
 
     #[inline(always)]
-    unsafe fn run_piece<S: Simd, C: Cells>(&self, tile: &Tile, blocks: &Range<usize>) {
+    unsafe fn run_piece<S: Simd, C: Cells>(
+        &self,
+        tile: &Tile,
+        blocks: &Range<usize>,
+        ahead: &mut Ahead<'_>,
+    ) {
         let plan = self.layer.plan;
         // SAFETY: the caller's promise; the plan's tables name pages that are there.
         unsafe {
             let rows = self.open::<S, C>(tile, blocks);
             for index in blocks.clone() {
-                let block = Block::new(
+                let mut block = Block::new(
                     self.layer.pages,
                     (self.layer.layer, tile.kv_head),
                     plan.table(tile),
                     index,
                     &tile.keys,
                 );
-                self.run_block::<S, C>(&rows, &block, index, blocks.start);
+                block.look_ahead(ahead);
+                self.run_block::<S, C>(&rows, &block, (index, blocks.start));
             }
             self.close::<S>(&rows);
         }
@@ -274,8 +283,7 @@ impl Attend<'_> {
         &self,
         rows: &TileRows,
         block: &Block,
-        index: usize,
-        first_index: usize,
+        (index, first_index): (usize, usize),
     ) {
         let partial = partial_len(block.dim);
         let mut targets = [std::ptr::null_mut(); TILE_ROWS];

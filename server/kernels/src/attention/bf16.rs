@@ -1,8 +1,8 @@
 //! Keys and values as bfloat16, multiplied in pairs.
 
 use super::PAGE_TOKENS;
-use super::block::Block;
-use super::cells::{Cells, SCORE_STRIDE, WEIGHT_STRIDE};
+use super::block::{Addresses, Block};
+use super::cells::{Cells, SCORE_STRIDE, WEIGHT_STRIDE, prefetch};
 use super::layout::{KvLayout, MAX_DIM};
 use super::softmax::Valid;
 use crate::norm::for_each_vector;
@@ -68,16 +68,19 @@ impl Cells for Bf16 {
 
     #[inline(always)]
     unsafe fn scores<S: Simd, const R: usize>(
-        dim: usize,
+        block: &Block,
+        page: usize,
         queries: *const u8,
-        keys: *const u8,
+        ahead: &Addresses,
         to: *mut f32,
     ) {
+        let (dim, keys, ahead) = (block.dim, block.keys(page), ahead[page]);
         let mut sums = [[S::splat(0.0); 2]; R];
         // SAFETY: R queries of `dim` values, keys of a page, R rows of scores.
         unsafe {
             for pair in 0..dim / 2 {
                 let at = keys.add(pair * 2 * VECTOR);
+                prefetch::<S, 2>(ahead.wrapping_add(pair * 2 * VECTOR));
                 let keys = [S::load_i(at), S::load_i(at.add(VECTOR))];
                 for (row, sums) in sums.iter_mut().enumerate() {
                     let query: *const i32 = queries.add(row * 2 * dim).cast();
@@ -116,6 +119,7 @@ impl Cells for Bf16 {
         block: &Block,
         weights: *const u8,
         vector: usize,
+        ahead: &Addresses,
         to: &[*mut f32],
     ) {
         let mut sums = [[S::splat(0.0); V]; R];
@@ -124,9 +128,11 @@ impl Cells for Bf16 {
         unsafe {
             for (page, pairs) in block.groups(2) {
                 let values = block.values(page).add(vector * VECTOR);
+                let ahead = ahead[page].wrapping_add(vector * VECTOR);
                 let weights: *const i32 = weights.add(page * PAGE_TOKENS * 2).cast();
                 for pair in pairs {
                     let at = values.add(pair * pair_bytes);
+                    prefetch::<S, V>(ahead.wrapping_add(pair * pair_bytes));
                     let values: [_; V] = std::array::from_fn(|i| S::load_i(at.add(i * VECTOR)));
                     for (row, sums) in sums.iter_mut().enumerate() {
                         let weight = weights.byte_add(row * WEIGHT_STRIDE).add(pair);

@@ -2,16 +2,22 @@
 
 use std::ops::Range;
 
+use super::ahead::Ahead;
 use super::layout::Pages;
 use super::softmax::Valid;
 use super::{BLOCK_PAGES, PAGE_TOKENS};
+
+/// An address for each page of a block.
+pub(super) type Addresses = [*const u8; BLOCK_PAGES];
 
 /// Addresses of a block in one layer and head.
 pub(super) struct Block {
     pub(super) dim: usize,
     half_bytes: usize,
     /// Keys of each page that holds a valid one; the values follow.
-    keys: [*const u8; BLOCK_PAGES],
+    keys: Addresses,
+    /// What is asked for meanwhile, by the page in work: see [`Ahead`].
+    ahead: [Addresses; 2],
     /// What some row of the tile may see, counted from the block's first key. Beyond it nothing is
     /// read but the rest of a page's scores, which masks drop.
     pub(super) valid: Valid,
@@ -40,7 +46,30 @@ impl Block {
             dim: pages.layout().dim(),
             half_bytes: pages.layout().half_bytes(),
             keys: addresses,
+            ahead: [addresses; 2],
             valid,
+        }
+    }
+
+    /// Takes what to ask for while this block is in work.
+    #[inline(always)]
+    pub(super) fn look_ahead(&mut self, ahead: &mut Ahead<'_>) {
+        for phase in &mut self.ahead {
+            for page in self.valid.pages() {
+                if let Some(half) = ahead.next() {
+                    phase[page] = half;
+                }
+            }
+        }
+    }
+
+    /// What to ask for in a phase, scores (0) or values (1): once; then what is in the cache already.
+    #[inline(always)]
+    pub(super) fn ahead(&self, phase: usize, is_first: bool) -> &Addresses {
+        if is_first {
+            &self.ahead[phase]
+        } else {
+            &self.keys
         }
     }
 

@@ -1,6 +1,6 @@
 //! What differs between the ways of keeping keys and values.
 
-use super::block::Block;
+use super::block::{Addresses, Block};
 use super::layout::KvLayout;
 use super::softmax::Valid;
 use crate::simd::Simd;
@@ -27,11 +27,13 @@ pub(super) trait Cells {
     /// Packs a query.
     unsafe fn pack_query<S: Simd>(layout: &KvLayout, query: &[f32], to: *mut u8);
 
-    /// Scores of R queries with the 32 keys of a page, in rows of [`SCORE_STRIDE`].
+    /// Scores of R packed queries with the 32 keys of a page, in rows of [`SCORE_STRIDE`]. Meanwhile
+    /// asks for as many bytes of `ahead`.
     unsafe fn scores<S: Simd, const R: usize>(
-        dim: usize,
+        block: &Block,
+        page: usize,
         queries: *const u8,
-        keys: *const u8,
+        ahead: &Addresses,
         to: *mut f32,
     );
 
@@ -48,11 +50,20 @@ pub(super) trait Cells {
     );
 
     /// Sums of R rows' weights times V vectors of values from `vector` on, over the block's valid
-    /// keys; `to` are the rows' addresses of value 0.
+    /// keys; `to` are the rows' addresses of value 0. Meanwhile asks for as many bytes of `ahead`.
     unsafe fn values<S: Simd, const R: usize, const V: usize>(
         block: &Block,
         weights: *const u8,
         vector: usize,
+        ahead: &Addresses,
         to: &[*mut f32],
     );
+}
+
+/// Asks for N cache lines.
+#[inline(always)]
+pub(super) fn prefetch<S: Simd, const N: usize>(at: *const u8) {
+    for line in 0..N {
+        S::prefetch(at.wrapping_add(line * 64));
+    }
 }

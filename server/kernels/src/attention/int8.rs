@@ -6,8 +6,8 @@
 //! block.
 
 use super::PAGE_TOKENS;
-use super::block::Block;
-use super::cells::{Cells, SCORE_STRIDE, WEIGHT_STRIDE};
+use super::block::{Addresses, Block};
+use super::cells::{Cells, SCORE_STRIDE, WEIGHT_STRIDE, prefetch};
 use super::hadamard::rotate;
 use super::layout::{KvLayout, MAX_DIM};
 use super::softmax::Valid;
@@ -127,11 +127,13 @@ impl Cells for Int8 {
 
     #[inline(always)]
     unsafe fn scores<S: Simd, const R: usize>(
-        dim: usize,
+        block: &Block,
+        page: usize,
         queries: *const u8,
-        keys: *const u8,
+        ahead: &Addresses,
         to: *mut f32,
     ) {
+        let (dim, keys, ahead) = (block.dim, block.keys(page), ahead[page]);
         let query = |row: usize| queries.wrapping_add(row * Self::query_bytes(dim));
         let mut sums = [[S::splat_i(0); 2]; R];
         // SAFETY: R packed queries, keys of a page, R rows of scores.
@@ -142,6 +144,7 @@ impl Cells for Int8 {
             }
             for four in 0..dim / 4 {
                 let at = keys.add(four * 2 * VECTOR);
+                prefetch::<S, 2>(ahead.wrapping_add(four * 2 * VECTOR));
                 let keys = [S::load_i(at), S::load_i(at.add(VECTOR))];
                 for (row, sums) in sums.iter_mut().enumerate() {
                     let query = query(row).add(4 * four).cast::<i32>();
@@ -204,6 +207,7 @@ impl Cells for Int8 {
         block: &Block,
         weights: *const u8,
         vector: usize,
+        ahead: &Addresses,
         to: &[*mut f32],
     ) {
         let mut high = [[S::splat_i(0); V]; R];
@@ -213,8 +217,10 @@ impl Cells for Int8 {
         unsafe {
             for (page, fours) in block.groups(4) {
                 let values = block.values(page).add(vector * VECTOR);
+                let ahead = ahead[page].wrapping_add(vector * VECTOR);
                 for four in fours {
                     let at = values.add(four * block.dim * 4);
+                    prefetch::<S, V>(ahead.wrapping_add(four * block.dim * 4));
                     let values: [_; V] = std::array::from_fn(|i| S::load_i(at.add(i * VECTOR)));
                     for row in 0..R {
                         let weight = weights(row).add(page * PAGE_TOKENS + 4 * four);

@@ -1,7 +1,7 @@
 //! Products of a tile's rows with a block, in blocks of rows that fit the registers.
 
 use super::PAGE_TOKENS;
-use super::block::Block;
+use super::block::{Addresses, Block};
 use super::cells::{Cells, SCORE_STRIDE, WEIGHT_STRIDE};
 use crate::simd::{LANES, Simd};
 
@@ -38,7 +38,8 @@ pub(super) unsafe fn scores<S: Simd, C: Cells>(
             unsafe {
                 let queries = queries.add(first * C::query_bytes(block.dim));
                 let to = to.add(first * SCORE_STRIDE + page * PAGE_TOKENS);
-                score_rows::<S, C>(count, block, (queries, page), to);
+                let at = (page, block.ahead(0, first == 0));
+                score_rows::<S, C>(count, block, at, queries, to);
             }
         }
     }
@@ -63,10 +64,11 @@ pub(super) unsafe fn values<S: Simd, C: Cells>(block: &Block, weights: *const u8
             // SAFETY: the caller's promise.
             unsafe {
                 let weights = weights.add(first * WEIGHT_STRIDE);
+                let at = (vector, block.ahead(1, first == 0));
                 match width {
-                    4 => value_rows::<S, C, 4>(block, weights, vector, to),
-                    2 => value_rows::<S, C, 2>(block, weights, vector, to),
-                    _ => value_rows::<S, C, 1>(block, weights, vector, to),
+                    4 => value_rows::<S, C, 4>(block, at, weights, to),
+                    2 => value_rows::<S, C, 2>(block, at, weights, to),
+                    _ => value_rows::<S, C, 1>(block, at, weights, to),
                 }
             }
         }
@@ -88,15 +90,15 @@ fn row_blocks(rows: usize, most: usize) -> impl Iterator<Item = (usize, usize)> 
 unsafe fn score_rows<S: Simd, C: Cells>(
     rows: usize,
     block: &Block,
-    (queries, page): (*const u8, usize),
+    (page, ahead): (usize, &Addresses),
+    queries: *const u8,
     to: *mut f32,
 ) {
-    let (dim, keys) = (block.dim, block.keys(page));
     macro_rules! with {
         ($($count:literal)*) => {
             match rows {
                 // SAFETY: the caller's promise.
-                $($count => unsafe { C::scores::<S, $count>(dim, queries, keys, to) },)*
+                $($count => unsafe { C::scores::<S, $count>(block, page, queries, ahead, to) },)*
                 _ => unreachable!("row blocks are bounded"),
             }
         };
@@ -111,15 +113,15 @@ unsafe fn score_rows<S: Simd, C: Cells>(
 #[inline(always)]
 unsafe fn value_rows<S: Simd, C: Cells, const V: usize>(
     block: &Block,
+    (vector, ahead): (usize, &Addresses),
     weights: *const u8,
-    vector: usize,
     to: &[*mut f32],
 ) {
     macro_rules! with {
         ($($count:literal)*) => {
             match to.len() {
                 // SAFETY: the caller's promise.
-                $($count => unsafe { C::values::<S, $count, V>(block, weights, vector, to) },)*
+                $($count => unsafe { C::values::<S, $count, V>(block, weights, vector, ahead, to) },)*
                 _ => unreachable!("row blocks are bounded"),
             }
         };
