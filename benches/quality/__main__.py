@@ -3,6 +3,7 @@
 import argparse
 import sys
 from dataclasses import dataclass
+from pathlib import Path
 
 from text_generation_server.executor.native_executor import load_native_executor
 from text_generation_server.executor.native_options import NativeOptions
@@ -15,6 +16,7 @@ from quality.likelihood import Scorable, Scores, score
 from quality.text import windows
 
 REFERENCE = "torch float32"
+CACHE = Path.home() / ".cache" / "text-generation-benches"
 
 
 @dataclass(frozen=True)
@@ -43,7 +45,7 @@ SCHEMES = [
 def main() -> int:
     """Score the text with every scheme; 1 when one is beyond its limit."""
     args = arguments()
-    source = resolve(args.model_id)
+    source = resolve(args.model_id, cache_dir=args.cache_dir)
     text = windows(source, args.windows, args.window_tokens)
     scored = {REFERENCE: score(load_torch_executor(source, "float32"), text)}
     print(f"{source.model_id}, {len(scored[REFERENCE].logprobs):,} tokens\n")
@@ -60,6 +62,7 @@ def arguments() -> argparse.Namespace:
     """What the command line asks for."""
     parser = argparse.ArgumentParser(prog="quality", description=__doc__)
     parser.add_argument("--model-id", default=EMBEDDED_MODEL, help="as of the launcher")
+    parser.add_argument("--cache-dir", type=Path, default=CACHE, help="as of the launcher")
     parser.add_argument("--windows", type=int, default=10, help="parts of the text to score")
     parser.add_argument("--window-tokens", type=int, default=2048, help="tokens of a part")
     return parser.parse_args()
