@@ -37,6 +37,10 @@ const GENERATED_TOKENS: &str = "tgi_generated_tokens";
 const STEPS: &str = "tgi_steps";
 const STEP_DURATION: &str = "tgi_step_duration";
 const STEP_EXECUTE_DURATION: &str = "tgi_step_execute_duration";
+const EXECUTE_MICROSECONDS: &str = "tgi_execute_microseconds";
+const GAP_MICROSECONDS: &str = "tgi_gap_microseconds";
+const GAP_CPU_MICROSECONDS: &str = "tgi_gap_cpu_microseconds";
+const GAPS: &str = "tgi_gaps";
 const EVICTED_PAGES: &str = "tgi_evicted_pages";
 const PREEMPTIONS: &str = "tgi_preemptions";
 const LIMIT_HITS: &str = "tgi_limit_hits";
@@ -46,7 +50,7 @@ const UNKNOWN_EVENTS: &str = "tgi_shard_unknown_events";
 const CONNECTIONS: &str = "tgi_connections";
 const TASKS: &str = "tgi_tasks";
 
-const COUNTERS: [(&str, &str); 14] = [
+const COUNTERS: [(&str, &str); 18] = [
     (REQUEST_COUNT, "requests received"),
     (REQUEST_SUCCESS, "answers completed"),
     (REQUEST_FAILURE, "requests refused or failed, by err"),
@@ -64,6 +68,16 @@ const COUNTERS: [(&str, &str); 14] = [
     (CACHED_TOKENS, "prompt tokens taken from the cache"),
     (GENERATED_TOKENS, "tokens generated"),
     (STEPS, "engine steps"),
+    (EXECUTE_MICROSECONDS, "time within calls of the executor"),
+    (
+        GAP_MICROSECONDS,
+        "time between two calls of the executor while there was work",
+    ),
+    (
+        GAP_CPU_MICROSECONDS,
+        "CPU time of the engine's thread in these gaps",
+    ),
+    (GAPS, "gaps between two calls of the executor"),
     (EVICTED_PAGES, "pages evicted from the cache"),
     (PREEMPTIONS, "times that a request gave up its pages"),
     (CONNECTIONS, "connections accepted"),
@@ -271,6 +285,10 @@ pub(crate) fn load(load: &pb::Load) {
 pub(crate) fn work(before: &pb::Load, now: &pb::Load) {
     for (name, total) in [
         (STEPS, (|load| load.steps) as fn(&pb::Load) -> u64),
+        (EXECUTE_MICROSECONDS, |load| load.execute_total_us),
+        (GAP_MICROSECONDS, |load| load.gap_total_us),
+        (GAP_CPU_MICROSECONDS, |load| load.gap_cpu_us),
+        (GAPS, |load| load.gaps),
         (PREFILL_TOKENS, |load| load.prefill_tokens),
         (CACHED_TOKENS, |load| load.cached_tokens),
         (GENERATED_TOKENS, |load| load.generated_tokens),

@@ -64,21 +64,24 @@ class Answer:
 
 
 class Bench:
-    """An engine on the oracle, checked after every step."""
+    """An engine, on the oracle unless told otherwise, checked after every step."""
 
     def __init__(
         self,
         shape: Shape = Shape(),
         wrap: Callable[[Executor], Executor] = lambda executor: executor,
         clock: Callable[[], float] | None = None,
+        executor: Executor | None = None,
     ) -> None:
-        executor = OracleExecutor(WORDS, VOCAB_SIZE, page_tokens=shape.page_tokens, epoch=EPOCH)
-        pool = PagePool(shape.num_pages, executor.facts.page_bytes)
-        # What was never written must never be read: make it stand out.
-        np.frombuffer(memoryview(pool), dtype=np.uint8)[:] = 0xAB
+        if executor is None:
+            executor = OracleExecutor(WORDS, VOCAB_SIZE, page_tokens=shape.page_tokens, epoch=EPOCH)
+        page_tokens, page_bytes = executor.facts.page_tokens, executor.facts.page_bytes
+        pool = PagePool(shape.num_pages, page_bytes)
+        # What was never written must never be read: make it stand out. It is NaN for floats.
+        np.frombuffer(memoryview(pool), dtype=np.uint8)[:] = 0xFF
         executor.bind(pool, shape.max_batch_size)
-        self.cache = PageCache(pool, shape.page_tokens, shape.prefix_caching)
-        total = shape.max_total_tokens or (shape.num_pages - 2) * shape.page_tokens
+        self.cache = PageCache(pool, page_tokens, shape.prefix_caching)
+        total = shape.max_total_tokens or (shape.num_pages - 2) * page_tokens
         step = SchedulerLimits(shape.max_batch_size, shape.max_step_tokens)
         self.now = 0.0
         self.engine = Engine(

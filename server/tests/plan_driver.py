@@ -1,11 +1,12 @@
 """Drives an executor with hand-made step plans and keeps the sequences' pages itself."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import chain
 
 import numpy as np
 from text_generation_server._native import PagePool, SamplingParams
-from text_generation_server.executor.step import Executor, SlotOpening, StepPlan
+from text_generation_server.executor.native_executor import NativeExecutor
+from text_generation_server.executor.step import Executor, Float32Array, SlotOpening, StepPlan
 
 NO_COPIES = np.empty((0, 2), np.int32)
 
@@ -52,10 +53,7 @@ class PlanDriver:
 
     def step(self, work: list[tuple[Sequence, int]], copies: np.ndarray = NO_COPIES) -> None:
         """Compute that many more tokens of each sequence; draw where all are computed."""
-        for sequence, count in work:
-            while len(sequence.pages) * self.page_tokens < sequence.computed + count:
-                sequence.pages.append(self._free.pop())
-        plan = self._plan(work, copies)
+        plan = self.plan(work, copies)
         result = self.executor.submit(plan).wait()
         for sequence, count in work:
             sequence.computed += count
@@ -65,7 +63,11 @@ class PlanDriver:
             sequence.tokens.append(token)
             sequence.logprobs.append(logprob)
 
-    def _plan(self, work: list[tuple[Sequence, int]], copies: np.ndarray) -> StepPlan:
+    def plan(self, work: list[tuple[Sequence, int]], copies: np.ndarray = NO_COPIES) -> StepPlan:
+        """The plan of that step, with the pages it needs."""
+        for sequence, count in work:
+            while len(sequence.pages) * self.page_tokens < sequence.computed + count:
+                sequence.pages.append(self._free.pop())
         tokens = [s.tokens[s.computed : s.computed + count] for s, count in work]
         starts = _starts([len(t) for t in tokens])
         drawing = [i for i, (s, count) in enumerate(work) if s.pending == count]
@@ -82,6 +84,20 @@ class PlanDriver:
             sample_slots=np.array([work[i][0].slot for i in drawing], np.int32),
             slots_opened=tuple(_greedy(s) for s in opened),
         )
+
+    def logits(self, tokens: list[int], chunk: int) -> Float32Array:
+        """[tokens, vocabulary] after each token of a new sequence. Of the native executor alone."""
+        assert isinstance(self.executor, NativeExecutor)
+        sequence, parts = self.start(tokens), []
+        while sequence.pending:
+            count = min(sequence.pending, chunk)
+            rows = np.arange(count, dtype=np.int32)
+            plan = replace(self.plan([(sequence, count)]), sample_rows=rows)
+            part = np.frombuffer(self.executor._decoder.logits(plan), np.float32)
+            parts.append(part.reshape(count, -1))
+            sequence.computed += count
+        self.end(sequence)
+        return np.concatenate(parts)
 
     def generate(self, prompts: list[list[int]], new_tokens: int, chunk: int) -> list[Sequence]:
         """Run all prompts together, each prefilled in chunks while others already decode."""

@@ -2,16 +2,19 @@
 cancellations change nothing. Every case is a small server's life on the oracle."""
 
 import random
+from typing import Any
 
 import numpy as np
 import pytest
 from engine_harness import (
     UNLIMITED,
+    Answer,
     Bench,
     Shape,
     expected_greedy,
     make_request,
 )
+from text_generation_server._native import SamplingParams
 from text_generation_server.engine.domains import DomainSpans
 from text_generation_server.engine.request import FinishReason, Request
 from text_generation_server.executor.step import Uint32Array
@@ -74,6 +77,9 @@ class Case:
         cut = self._random.randint(1, length - 1)
         return DomainSpans([(0, cut), (self._random.randint(1, 2), length - cut)])
 
+    def _params(self) -> SamplingParams:
+        return SamplingParams()
+
     def _admit(self) -> None:
         tokens = self._prompt()
         stop = frozenset({int(self._random.randint(8, 63))})
@@ -83,6 +89,7 @@ class Case:
             self._random.randint(1, MAX_ANSWER),
             stop_token_ids=stop,
             domains=self._domains(len(tokens)),
+            params=self._params(),
         )
         self._requests[request.id] = request
         self._bench.admit(request)
@@ -96,16 +103,22 @@ class Case:
         self._cancelled[request_id] = keep
         self._bench.engine.cancel(request_id, keep)
 
+    def _expected(self, request: Request) -> list[Any]:
+        return expected_greedy(request)
+
+    def _seen(self, answer: Answer) -> list[Any]:
+        return answer.ids
+
     def _verify(self, request: Request) -> None:
-        answer, expected = self._bench.answers[request.id], expected_greedy(request)
-        completion = answer.completion
+        answer, expected = self._bench.answers[request.id], self._expected(request)
+        seen, completion = self._seen(answer), answer.completion
         if completion.reason is FinishReason.CANCELLED:
             assert request.id in self._cancelled
-            assert answer.ids == expected[: len(answer.ids)]
+            assert seen == expected[: len(seen)]
             keep = self._cancelled[request.id]
             assert completion.generated_tokens == (len(answer.ids) if keep is None else keep)
         else:
-            assert answer.ids == expected
+            assert seen == expected
             assert completion.generated_tokens == len(expected)
         assert completion.receipt.cached_tokens < request.prompt_length
 

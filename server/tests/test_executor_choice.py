@@ -14,8 +14,9 @@ from text_generation_server.errors import ConfigError
 from text_generation_server.executor import choice
 from text_generation_server.executor.native_options import NativeOptions
 from text_generation_server.models.assets import Assets, load_assets
+from text_generation_server.models.embedded import EMBEDDED_MODEL
 from text_generation_server.models.errors import ModelError, UnsupportedModelError
-from text_generation_server.models.source import EMBEDDED_MODEL, ModelSource, resolve
+from text_generation_server.models.source import ModelSource, resolve
 
 PACKAGE = "text_generation_server.executor"
 MODEL = ModelConfig(
@@ -204,7 +205,7 @@ def test_the_options_reach_native(
 )
 def test_the_options_reach_torch(changes: dict[str, str], dtype: str, loaders: Loaders) -> None:
     load(**changes, page_tokens=16, num_threads=3)
-    assert loaders.torch == [(dtype, 16, 3)]
+    assert loaders.torch == [(dtype, 16, 3, None)]
 
 
 @pytest.mark.parametrize(

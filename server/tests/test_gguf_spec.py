@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 import torch
 import transformers
+from text_generation_server.executor.torch_weights import load_weights
 from text_generation_server.models.errors import ModelError, UnsupportedModelError
 from text_generation_server.models.source import ModelSource, resolve
-from text_generation_server.models.weights import load_weights
 from tiny_gguf import SHIFTED, write_gguf
 from tiny_models import make_tiny_llama, make_tiny_model
 

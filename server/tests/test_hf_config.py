@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import transformers
+from text_generation_server.models.embedded import EMBEDDED_MODEL
 from text_generation_server.models.errors import ModelError, UnsupportedModelError
 from text_generation_server.models.hf_config import places, spec_from_config
 from text_generation_server.models.rope import (
@@ -16,7 +17,7 @@ from text_generation_server.models.rope import (
     LongScaling,
     RopeSpec,
 )
-from text_generation_server.models.source import EMBEDDED_MODEL, resolve
+from text_generation_server.models.source import resolve
 from text_generation_server.models.spec import QkNorm, TensorPlace
 
 SIZES: dict[str, Any] = {
@@ -188,7 +189,6 @@ def test_a_description_crosses_as_json() -> None:
         ({"rms_norm_eps": math.nan}, "rms_norm_eps is nan"),
         ({"rms_norm_eps": -1.0}, "norm_eps is -1.0, must be at least 0"),
         ({"hidden_act": "relu6"}, "activation 'relu6'"),
-        ({"quantization_config": {"quant_method": "gptq"}}, "quantized"),
         ({"rope_parameters": 3}, "rope_parameters is 3, must be an object"),
         ({"rope_parameters": {"partial_rotary_factor": 0.5}}, "partial_rotary_factor"),
         ({"rope_parameters": {"rope_theta": -1.0}}, "theta is -1.0"),

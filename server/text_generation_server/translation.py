@@ -130,6 +130,10 @@ def _load(load: Load) -> engine_pb2.Load:
         preemptions=load.preemptions,
         execute_us=_micros(load.execute_seconds),
         step_us=_micros(load.step_seconds),
+        execute_total_us=_micros(load.execute_total_seconds),
+        gap_total_us=_micros(load.gap_total_seconds),
+        gap_cpu_us=_micros(load.gap_cpu_seconds),
+        gaps=load.gaps,
     )
 
 

@@ -138,6 +138,10 @@ fn load() -> pb::EngineEvent {
             preemptions: 13,
             execute_us: 14,
             step_us: 15,
+            execute_total_us: 16,
+            gap_total_us: 17,
+            gap_cpu_us: 18,
+            gaps: 19,
         })),
     }
 }

@@ -69,7 +69,7 @@ def step() -> pb.EngineEvent:
 
 
 def load() -> pb.EngineEvent:
-    """Fields 1 to 15 with these values."""
+    """Fields 1 to 19 with these values."""
     names = [field.name for field in pb.Load.DESCRIPTOR.fields]
     return pb.EngineEvent(load=pb.Load(**{name: i + 1 for i, name in enumerate(names)}))
 

@@ -17,7 +17,7 @@ pub fn plan(config: &ServeConfig, address: SocketAddr) {
         model_id = model.model_id,
         executor = ?model.executor,
         dtype = ?model.dtype,
-        quantize = ?model.quantize,
+        quantize = model.quantize.map(tracing::field::debug),
         kv_cache_dtype = ?model.kv_cache_dtype,
         shards = config.engine.num_shard,
         %address,

@@ -2,6 +2,7 @@
 
 use criterion::{Criterion, criterion_group, criterion_main};
 use kernels::sampler::{Row, Sampler, SamplingParams};
+use kernels::simd::Isa;
 
 const VOCAB_SIZES: [usize; 2] = [49_152, 262_144];
 
@@ -64,9 +65,28 @@ fn bench_draw(criterion: &mut Criterion) {
     }
 }
 
+/// The most common draw on every instruction set of this processor.
+fn bench_isas(criterion: &mut Criterion) {
+    let vocab_size = VOCAB_SIZES[0];
+    let logits = logits(vocab_size);
+    for isa in Isa::supported() {
+        let mut sampler = Sampler::with_isa(vocab_size, 1, isa);
+        sampler
+            .open(0, SamplingParams::default(), &[], &[])
+            .expect("the parameters are in range");
+        let row = Row {
+            slot: 0,
+            position: 9,
+            mask: None,
+        };
+        let id = format!("greedy, {vocab_size}, {isa}");
+        criterion.bench_function(&id, |b| b.iter(|| sampler.sample(&logits, &[row])));
+    }
+}
+
 criterion_group! {
     name = benches;
     config = Criterion::default().sample_size(20);
-    targets = bench_draw
+    targets = bench_draw, bench_isas
 }
 criterion_main!(benches);

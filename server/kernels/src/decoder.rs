@@ -6,7 +6,9 @@
 #![expect(unsafe_code, reason = "reads rows that its threads have written")]
 
 mod buffers;
+mod error;
 mod forward;
+mod load;
 mod model;
 mod plan;
 mod rows;
@@ -18,18 +20,19 @@ use std::num::NonZeroUsize;
 use std::sync::OnceLock;
 
 use self::buffers::Buffers;
+pub use self::error::{LoadError, StepError};
 use self::forward::Step;
+pub use self::load::{Tensors, WeightChoice};
 use self::model::Model;
-pub use self::model::{LoadError, Tensors, WeightChoice};
 pub use self::plan::{Bounds, Plan, PlanError};
 pub use self::spec::{Activation, QkNorm, Rope, Spec};
 use crate::attention::{
     AttentionPlan, KvKind, KvLayout, PAGE_TOKENS, Pages, PlanShape, Scratch, SequenceRows,
 };
 use crate::matmul::WeightKind;
-use crate::sampler::{Row, Sample, Sampler, SamplerError};
+use crate::sampler::{Row, Sample, Sampler};
 use crate::simd::Isa;
-use crate::threads::{Member, Team, TeamFailed};
+use crate::threads::{Member, Team};
 
 /// How a decoder runs.
 #[derive(Debug, Clone, Copy)]
@@ -44,35 +47,6 @@ pub struct Options {
     pub isa: Isa,
     /// Whether sequences that begin with the same pages read them together; changes no result.
     pub sharing: bool,
-}
-
-/// Why a step cannot be computed. A refused step has changed nothing; one that failed on a thread
-/// has written pages in part.
-#[derive(Debug, thiserror::Error)]
-pub enum StepError {
-    /// No pages to compute in yet.
-    #[error("the decoder has no pages yet: bind it first")]
-    Unbound,
-    /// A plan that does not fit.
-    #[error(transparent)]
-    Plan(#[from] PlanError),
-    /// Attention that cannot be planned.
-    #[error(transparent)]
-    Attention(#[from] crate::attention::PlanError),
-    /// Rows that cannot be drawn from.
-    #[error(transparent)]
-    Sampler(#[from] SamplerError),
-    /// As many slots as rows are needed.
-    #[error("{slots} sampler rows for {rows} rows of logits")]
-    SampleRows {
-        /// Sampler rows given.
-        slots: usize,
-        /// Rows of logits.
-        rows: usize,
-    },
-    /// A compute thread failed.
-    #[error(transparent)]
-    Team(#[from] TeamFailed),
 }
 
 /// A model, its threads and the memory of its steps.
@@ -113,14 +87,7 @@ impl Decoder {
             spec.head_dim,
         )?;
         let mut team = Team::new(options.num_threads)?;
-        let model = Model::load(
-            spec,
-            tensors,
-            options.weights,
-            options.isa,
-            &mut team,
-            progress,
-        )?;
+        let model = Model::load(spec, tensors, &options, &mut team, progress)?;
         Ok(Self {
             buffers: Buffers::new(&model),
             scratch: Scratch::new(&layout, team.count()),

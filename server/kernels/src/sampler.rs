@@ -16,6 +16,7 @@ use crate::simd::Isa;
 mod edit;
 mod error;
 mod filter;
+mod gather;
 mod params;
 mod penalty;
 mod scan;
@@ -272,7 +273,7 @@ impl Sampler {
         } else if top_p < 1.0 {
             Candidates::nucleus(isa, logits, scan, top_p)
         } else if params.typical_p < 1.0 {
-            Candidates::all(isa, logits, scan)
+            return Candidates::typical(isa, logits, scan, params.typical_p).pick(point);
         } else {
             return scan.pick(isa, logits, point);
         };

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from text_generation_server._native import PageCache
+from text_generation_server.engine.pace import Pace
 from text_generation_server.engine.plan import build_plan
 from text_generation_server.engine.request import (
     Completion,
@@ -70,6 +71,7 @@ class Engine:
         cache: PageCache,
         limits: EngineLimits,
         clock: Callable[[], float] = time.monotonic,
+        cpu_clock: Callable[[], float] = time.thread_time,
     ) -> None:
         self._executor = executor
         self._cache = cache
@@ -78,6 +80,7 @@ class Engine:
         self._scheduler = Scheduler(cache, limits.step)
         self._sequences: dict[int, Sequence] = {}
         self._totals = Totals()
+        self._pace = Pace(clock, cpu_clock)
         self._failed_steps = 0
         self._execute_seconds = 0.0
         self._step_seconds = 0.0
@@ -91,6 +94,8 @@ class Engine:
         """Take a request in, or say why not."""
         failure = self._refusal(request)
         if failure is None:
+            if not self._sequences:
+                self._pace.rest()
             sequence = Sequence(request)
             self._sequences[request.id] = sequence
             self._scheduler.add(sequence)
@@ -133,6 +138,7 @@ class Engine:
     def load(self) -> Load:
         """The engine's state right now."""
         counts, totals, scheduler = self._cache.counts(), self._totals, self._scheduler
+        pace = self._pace.totals
         return Load(
             credit=scheduler.credit(),
             waiting=scheduler.waiting,
@@ -149,6 +155,10 @@ class Engine:
             preemptions=scheduler.preemptions,
             execute_seconds=self._execute_seconds,
             step_seconds=self._step_seconds,
+            execute_total_seconds=pace.execute_seconds,
+            gap_total_seconds=pace.gap_seconds,
+            gap_cpu_seconds=pace.gap_cpu_seconds,
+            gaps=pace.gaps,
         )
 
     # Admission
@@ -225,7 +235,11 @@ class Engine:
 
     def _submit(self, chunks: list[Chunk]) -> Iterable[tuple[int, Drawn | None]]:
         plan = build_plan(chunks, self._cache)
-        result = self._executor.submit(plan).wait()
+        self._pace.begin()
+        try:
+            result = self._executor.submit(plan).wait()
+        finally:
+            self._pace.end()
         rows = iter(_rows(result))
         drawn = []
         for chunk in chunks:

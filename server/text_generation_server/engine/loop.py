@@ -11,6 +11,7 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Protocol
 
 from text_generation_server.engine.engine import Engine
@@ -111,6 +112,7 @@ class EngineLoop:
         return self._thread.is_alive() and not self._failed and not overdue
 
     def _run(self) -> None:
+        _name_thread("engine")
         try:
             while self._take_commands():
                 if self._engine.has_work:
@@ -182,3 +184,13 @@ class EngineLoop:
         if self._sink is not None:
             self._sink.end()
         self._sink = None
+
+
+def _name_thread(name: str) -> None:
+    """Name the calling thread for tools such as `top -H`; Python before 3.14 names it only for
+    itself."""
+    path = Path(f"/proc/self/task/{threading.get_native_id()}/comm")
+    try:
+        path.write_text(name)
+    except OSError as error:  # no /proc: nothing but those tools looks for the name
+        logger.debug("the engine's thread keeps the process's name: %s", error)

@@ -125,3 +125,7 @@ class Load:
     preemptions: int
     execute_seconds: float
     step_seconds: float
+    execute_total_seconds: float
+    gap_total_seconds: float
+    gap_cpu_seconds: float
+    gaps: int

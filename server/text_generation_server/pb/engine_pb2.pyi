@@ -268,7 +268,7 @@ class Error(_message.Message):
     def __init__(self, code: _Optional[_Union[ErrorCode, str]] = ..., message: _Optional[str] = ..., retryable: _Optional[bool] = ...) -> None: ...
 
 class Load(_message.Message):
-    __slots__ = ("credit", "waiting", "prefilling", "decoding", "pages_free", "pages_cached", "pages_referenced", "steps", "prefill_tokens", "cached_tokens", "generated_tokens", "evicted_pages", "preemptions", "execute_us", "step_us")
+    __slots__ = ("credit", "waiting", "prefilling", "decoding", "pages_free", "pages_cached", "pages_referenced", "steps", "prefill_tokens", "cached_tokens", "generated_tokens", "evicted_pages", "preemptions", "execute_us", "step_us", "execute_total_us", "gap_total_us", "gap_cpu_us", "gaps")
     CREDIT_FIELD_NUMBER: _ClassVar[int]
     WAITING_FIELD_NUMBER: _ClassVar[int]
     PREFILLING_FIELD_NUMBER: _ClassVar[int]
@@ -284,6 +284,10 @@ class Load(_message.Message):
     PREEMPTIONS_FIELD_NUMBER: _ClassVar[int]
     EXECUTE_US_FIELD_NUMBER: _ClassVar[int]
     STEP_US_FIELD_NUMBER: _ClassVar[int]
+    EXECUTE_TOTAL_US_FIELD_NUMBER: _ClassVar[int]
+    GAP_TOTAL_US_FIELD_NUMBER: _ClassVar[int]
+    GAP_CPU_US_FIELD_NUMBER: _ClassVar[int]
+    GAPS_FIELD_NUMBER: _ClassVar[int]
     credit: int
     waiting: int
     prefilling: int
@@ -299,4 +303,8 @@ class Load(_message.Message):
     preemptions: int
     execute_us: int
     step_us: int
-    def __init__(self, credit: _Optional[int] = ..., waiting: _Optional[int] = ..., prefilling: _Optional[int] = ..., decoding: _Optional[int] = ..., pages_free: _Optional[int] = ..., pages_cached: _Optional[int] = ..., pages_referenced: _Optional[int] = ..., steps: _Optional[int] = ..., prefill_tokens: _Optional[int] = ..., cached_tokens: _Optional[int] = ..., generated_tokens: _Optional[int] = ..., evicted_pages: _Optional[int] = ..., preemptions: _Optional[int] = ..., execute_us: _Optional[int] = ..., step_us: _Optional[int] = ...) -> None: ...
+    execute_total_us: int
+    gap_total_us: int
+    gap_cpu_us: int
+    gaps: int
+    def __init__(self, credit: _Optional[int] = ..., waiting: _Optional[int] = ..., prefilling: _Optional[int] = ..., decoding: _Optional[int] = ..., pages_free: _Optional[int] = ..., pages_cached: _Optional[int] = ..., pages_referenced: _Optional[int] = ..., steps: _Optional[int] = ..., prefill_tokens: _Optional[int] = ..., cached_tokens: _Optional[int] = ..., generated_tokens: _Optional[int] = ..., evicted_pages: _Optional[int] = ..., preemptions: _Optional[int] = ..., execute_us: _Optional[int] = ..., step_us: _Optional[int] = ..., execute_total_us: _Optional[int] = ..., gap_total_us: _Optional[int] = ..., gap_cpu_us: _Optional[int] = ..., gaps: _Optional[int] = ...) -> None: ...

@@ -89,7 +89,7 @@ impl Step<'_> {
         let buffers = self.buffers;
         self.quantize_hidden(member, layer.pre_attention.as_deref(), &buffers.hidden_in);
         let (qkv, projection) = (&buffers.qkv, &layer.qkv);
-        self.project(member, projection, &buffers.hidden_in, qkv, Join::Store);
+        self.project(member, projection, &buffers.hidden_in, (qkv, Join::Store));
         self.write_keys_and_values(member, index, layer);
         self.attend_layer(member, index, layer);
         self.quantize_rows(member, &buffers.query_in, &buffers.attended);
@@ -171,14 +171,8 @@ impl Step<'_> {
     fn feed_forward(&self, member: &Member<'_>, layer: &Layer) {
         let (buffers, model) = (self.buffers, self.model);
         self.quantize_hidden(member, layer.pre_mlp.as_deref(), &buffers.hidden_in);
-        let gated = Join::Gated(model.activation());
-        self.project(
-            member,
-            &layer.gate_up,
-            &buffers.hidden_in,
-            &buffers.inner,
-            gated,
-        );
+        let to = (&buffers.inner, Join::Gated(model.activation()));
+        self.project(member, &layer.gate_up, &buffers.hidden_in, to);
         self.quantize_rows(member, &buffers.inner_in, &buffers.inner);
         self.add(
             member,
@@ -198,13 +192,8 @@ impl Step<'_> {
             self.quantize_normed(row, index, Some(&model.norm), &buffers.sampled_in);
         }
         member.wait();
-        self.project(
-            member,
-            &model.head,
-            &buffers.sampled_in,
-            &buffers.logits,
-            Join::Store,
-        );
+        let to = (&buffers.logits, Join::Store);
+        self.project(member, &model.head, &buffers.sampled_in, to);
     }
 
     /// The hidden states, normalised if there is a norm, as input of a projection.
@@ -250,15 +239,10 @@ impl Step<'_> {
         let (buffers, spec) = (self.buffers, &self.model.spec);
         let factor = spec.residual_multiplier;
         let Some(weight) = norm else {
-            return self.project(
-                member,
-                projection,
-                from,
-                &buffers.hidden,
-                Join::Add { factor },
-            );
+            let to = (&buffers.hidden, Join::Add { factor });
+            return self.project(member, projection, from, to);
         };
-        self.project(member, projection, from, &buffers.normed, Join::Store);
+        self.project(member, projection, from, (&buffers.normed, Join::Store));
         for row in self.rows(member) {
             // SAFETY: rows are this thread's own until the wait.
             let (added, hidden) =
@@ -275,6 +259,10 @@ impl Step<'_> {
     ///
     /// # Safety
     /// All threads have left `run`, and no other thread has this row.
+    #[expect(
+        clippy::mut_from_ref,
+        reason = "the caller's promise makes it the only one"
+    )]
     pub(super) unsafe fn finish_logits(&self, index: usize) -> &mut [f32] {
         let spec = &self.model.spec;
         // SAFETY: the caller's promise.
@@ -293,8 +281,7 @@ impl Step<'_> {
         member: &Member<'_>,
         projection: &Projection,
         from: &Inputs,
-        to: &Rows,
-        join: Join,
+        (to, join): (&Rows, Join),
     ) {
         for part in &projection.parts {
             let input = from.of(part.matrix.kind().activations());

@@ -1,6 +1,9 @@
 //! Candidates of a draw and the filters that narrow them.
 
-use super::scan::{Scan, rank};
+use std::ops::RangeInclusive;
+
+use super::gather::rank;
+use super::scan::Scan;
 use crate::simd::Isa;
 
 /// How many of the foremost candidates a filter looks at first; eight times more until they suffice.
@@ -9,6 +12,9 @@ const FIRST_LOOK: usize = 256;
 /// Weights down to which a nucleus is looked for, one after the other: the largest is 1, and few
 /// tokens come near it.
 const NUCLEUS_FLOORS: [f64; 3] = [1.0 / 64.0, 1.0 / 4096.0, 1.0 / 262_144.0];
+
+/// Distances in bits of surprise, up to which typical tokens are looked for, one after the other.
+const TYPICAL_REACHES: [f64; 6] = [0.5, 1.0, 2.0, 4.0, 8.0, 16.0];
 
 /// A token that may be drawn.
 #[derive(Debug, Clone, Copy)]
@@ -39,9 +45,28 @@ impl<'a> Candidates<'a> {
         Self::weighted(isa, scan, scan.largest(isa, logits, top_k))
     }
 
-    /// All tokens.
-    pub(super) fn all(isa: Isa, logits: &[f32], scan: &'a Scan) -> Self {
-        Self::weighted(isa, scan, scan.at_least(isa, logits, f32::MIN))
+    /// The tokens whose surprise is nearest to the expected one, up to a mass of `typical_p`.
+    pub(super) fn typical(isa: Isa, logits: &[f32], scan: &'a Scan, typical_p: f32) -> Self {
+        let expected = scan.mean_log_weight(isa, logits);
+        let target = f64::from(typical_p) * scan.total();
+        let near = TYPICAL_REACHES.iter().find_map(|&reach| {
+            let near = Self::near(isa, logits, scan, (expected - reach)..=(expected + reach));
+            (near.mass() >= target).then_some(near)
+        });
+        // The whole row at last.
+        let mut candidates =
+            near.unwrap_or_else(|| Self::near(isa, logits, scan, f64::MIN..=f64::MAX));
+        candidates.keep_nearest(expected, target);
+        candidates
+    }
+
+    /// The tokens whose weights have binary logarithms in a range.
+    fn near(isa: Isa, logits: &[f32], scan: &'a Scan, log_weights: RangeInclusive<f64>) -> Self {
+        let bound = |log_weight: &f64| scan.scale().logit(*log_weight, scan.best());
+        let (least, most) = (bound(log_weights.start()), bound(log_weights.end()));
+        let mut tokens = scan.at_least(isa, logits, least);
+        tokens.retain(|&(_, logit)| logit <= most);
+        Self::weighted(isa, scan, tokens)
     }
 
     /// Tokens among which is the smallest set of most likely ones whose probabilities reach `top_p`.
@@ -59,7 +84,7 @@ impl<'a> Candidates<'a> {
     }
 
     fn above(isa: Isa, logits: &[f32], scan: &'a Scan, floor: f64) -> Self {
-        let least = scan.best() - scan.scale().distance(floor);
+        let least = scan.scale().logit(floor.log2(), scan.best());
         Self::weighted(isa, scan, scan.at_least(isa, logits, least))
     }
 
@@ -89,23 +114,28 @@ impl<'a> Candidates<'a> {
 
     /// Keeps the tokens whose surprise is nearest to the expected one, up to a mass of `typical_p`.
     pub(super) fn keep_typical(&mut self, typical_p: f32) {
-        if typical_p >= 1.0 {
-            return;
+        if typical_p < 1.0 {
+            let total = self.mass();
+            let weighted = self.tokens.iter().map(|c| c.weight * self.log_weight(c));
+            let expected = weighted.sum::<f64>() / total;
+            self.keep_nearest(expected, f64::from(typical_p) * total);
         }
-        let total = self.mass();
-        // The surprise is a constant minus the logarithm of the weight.
+    }
+
+    /// Keeps the tokens whose weights have logarithms nearest to `expected`, up to a mass. The
+    /// surprise is a constant minus that logarithm.
+    fn keep_nearest(&mut self, expected: f64, mass: f64) {
         let (scale, best) = (self.scan.scale(), self.scan.best());
-        let log_weight = |candidate: &Candidate| scale.log_weight(candidate.logit, best);
-        let tokens = &mut self.tokens;
-        let expected: f64 = tokens
-            .iter()
-            .map(|c| c.weight / total * log_weight(c))
-            .sum();
-        let order = |c: &Candidate| {
-            let distance = (log_weight(c) - expected).abs();
-            (distance.to_bits(), c.rank()) // bits of numbers from 0 order as they do
+        let order = |candidate: &Candidate| {
+            let distance = (scale.log_weight(candidate.logit, best) - expected).abs();
+            (distance.to_bits(), candidate.rank()) // bits of numbers from 0 order as they do
         };
-        keep_first(tokens, order, |c| c.weight, f64::from(typical_p) * total);
+        keep_first(&mut self.tokens, order, |c| c.weight, mass);
+    }
+
+    fn log_weight(&self, candidate: &Candidate) -> f64 {
+        let (scale, best) = (self.scan.scale(), self.scan.best());
+        scale.log_weight(candidate.logit, best)
     }
 
     /// The token at a point of the cumulative distribution, `point` in [0, 1).

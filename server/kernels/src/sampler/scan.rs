@@ -6,13 +6,14 @@
 //! only the row's length decides. NaN counts as a logit of minus infinity.
 #![expect(unsafe_code, reason = "vector reads and writes by address")]
 
+use super::gather::{Gather, load, load_rest, rank};
 use crate::simd::{Isa, Kernel, LANES, Simd};
 
 #[cfg(test)]
 mod tests;
 
 /// Logits of a block.
-const BLOCK: usize = 512;
+pub(super) const BLOCK: usize = 512;
 
 /// The probabilities are those of `2^(scale * logit)`, up to a common factor.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -28,12 +29,12 @@ impl Scale {
         Self((std::f32::consts::LOG2_E / temperature).min(f32::MAX))
     }
 
-    /// How far below the largest logit a weight lies, the largest one's being 1.
-    pub(super) fn distance(self, weight: f64) -> f32 {
-        (-weight.log2() / f64::from(self.0)) as f32
+    /// The logit whose weight has this binary logarithm, the largest logit's being 0.
+    pub(super) fn logit(self, log_weight: f64, best: f32) -> f32 {
+        (f64::from(best) + log_weight / f64::from(self.0)) as f32
     }
 
-    /// The logarithm of a logit's weight, the largest one's being 0, to the same base everywhere.
+    /// The binary logarithm of a logit's weight, the largest one's being 0.
     pub(super) fn log_weight(self, logit: f32, best: f32) -> f64 {
         (f64::from(logit) - f64::from(best)) * f64::from(self.0)
     }
@@ -118,6 +119,16 @@ impl Scan {
         })
     }
 
+    /// The mean of the binary logarithms of all weights, weighted by themselves.
+    pub(super) fn mean_log_weight(&self, isa: Isa, logits: &[f32]) -> f64 {
+        let sum = isa.run(LogWeights {
+            logits,
+            best: self.best,
+            scale: self.scale,
+        });
+        sum / self.total
+    }
+
     /// The `n` largest logits above minus infinity, sorted from the largest, by id among equals.
     pub(super) fn largest(&self, isa: Isa, logits: &[f32], n: usize) -> Vec<(u32, f32)> {
         if n == 0 {
@@ -156,19 +167,6 @@ impl Scan {
     }
 }
 
-/// Orders from the largest logit, by id among equals.
-pub(super) fn rank(id: u32, logit: f32) -> u64 {
-    // Adding 0 makes one of both zeros; then the bits of floats, those of negative ones inverted,
-    // order as the floats do.
-    let bits = (logit + 0.0).to_bits();
-    let ascending = if bits >> 31 == 1 {
-        !bits
-    } else {
-        bits | 1 << 31
-    };
-    u64::from(!ascending) << 32 | u64::from(id)
-}
-
 /// The first place at which the sum of weights exceeds `target`; the last weight above 0 where
 /// rounding leaves the sum below.
 fn position(weights: &[f32], target: f64) -> usize {
@@ -185,27 +183,20 @@ fn position(weights: &[f32], target: f64) -> usize {
     last
 }
 
-/// 16 logits.
-#[inline(always)]
-fn load<S: Simd>(logits: &[f32; LANES]) -> S::F {
-    // SAFETY: the array has 16.
-    unsafe { S::load(logits.as_ptr()) }
-}
-
-/// Fewer than 16 logits, minus infinity in the other lanes.
-#[inline(always)]
-fn load_rest<S: Simd>(logits: &[f32]) -> S::F {
-    let lanes = (1u16 << logits.len()) - 1;
-    // SAFETY: as many are read as there are.
-    let first = unsafe { S::load_first(logits.as_ptr(), logits.len()) };
-    S::select(lanes, first, S::splat(f32::NEG_INFINITY))
-}
-
 /// 2^((logit - best) * scale); 0 for NaN.
 #[inline(always)]
 fn weight<S: Simd>(logit: S::F, best: S::F, scale: S::F) -> S::F {
     let logit = S::max(logit, S::splat(f32::NEG_INFINITY)); // NaN gives way
     S::exp2(S::mul(S::sub(logit, best), scale))
+}
+
+/// A weight times its binary logarithm; 0 for NaN.
+#[inline(always)]
+fn log_weight<S: Simd>(logit: S::F, best: S::F, scale: S::F) -> S::F {
+    // Where the weight is 0, so is the product: the logarithm must not be infinite.
+    let least = S::splat(-1000.0);
+    let log = S::max(S::mul(S::sub(logit, best), scale), least);
+    S::mul(log, S::exp2(log))
 }
 
 /// Makes a `Scan`.
@@ -313,62 +304,31 @@ impl Kernel for Weights<'_> {
     }
 }
 
-/// Finds the logits above a number, and of those at least the `keep` largest.
-struct Gather<'a> {
+/// The sum of all weights times their binary logarithms.
+struct LogWeights<'a> {
     logits: &'a [f32],
-    /// The largest logit of each block.
-    maxima: &'a [f32],
-    above: f32,
-    keep: usize,
+    best: f32,
+    scale: Scale,
 }
 
-impl Kernel for Gather<'_> {
-    type Output = Vec<(u32, f32)>;
+impl Kernel for LogWeights<'_> {
+    type Output = f64;
 
     #[inline(always)]
-    fn run<S: Simd>(mut self) -> Vec<(u32, f32)> {
-        let mut found = Vec::new();
-        for (index, block) in self.logits.chunks(BLOCK).enumerate() {
-            if self.maxima[index] > self.above {
-                gather_block::<S>(block, (index * BLOCK) as u32, self.above, &mut found);
-                self.narrow(&mut found);
+    fn run<S: Simd>(self) -> f64 {
+        let (best, scale) = (S::splat(self.best), S::splat(self.scale.0));
+        let mut total = 0.0;
+        for block in self.logits.chunks(BLOCK) {
+            let (chunks, rest) = block.as_chunks::<LANES>();
+            let mut sum = S::splat(0.0);
+            for chunk in chunks {
+                sum = S::add(sum, log_weight::<S>(load::<S>(chunk), best, scale));
             }
+            if !rest.is_empty() {
+                sum = S::add(sum, log_weight::<S>(load_rest::<S>(rest), best, scale));
+            }
+            total += f64::from(S::sum(sum));
         }
-        found
-    }
-}
-
-impl Gather<'_> {
-    /// Drops what cannot be among the `keep` largest, once there is much of it.
-    fn narrow(&mut self, found: &mut Vec<(u32, f32)>) {
-        if found.len() >= self.keep.saturating_mul(2).max(BLOCK) {
-            found.select_nth_unstable_by_key(self.keep - 1, |&(id, logit)| rank(id, logit));
-            found.truncate(self.keep);
-            // An equal logit loses against those before it.
-            self.above = found[self.keep - 1].1;
-        }
-    }
-}
-
-#[inline(always)]
-fn gather_block<S: Simd>(block: &[f32], start: u32, above: f32, found: &mut Vec<(u32, f32)>) {
-    let least = S::splat(above);
-    let (chunks, rest) = block.as_chunks::<LANES>();
-    for (index, chunk) in chunks.iter().enumerate() {
-        let lanes = S::greater(load::<S>(chunk), least);
-        push_lanes(chunk, start + (index * LANES) as u32, lanes, found);
-    }
-    if !rest.is_empty() {
-        let lanes = S::greater(load_rest::<S>(rest), least);
-        push_lanes(rest, start + (chunks.len() * LANES) as u32, lanes, found);
-    }
-}
-
-#[inline(always)]
-fn push_lanes(logits: &[f32], start: u32, mut lanes: u16, found: &mut Vec<(u32, f32)>) {
-    while lanes != 0 {
-        let lane = lanes.trailing_zeros();
-        found.push((start + lane, logits[lane as usize]));
-        lanes &= lanes - 1;
+        total
     }
 }

@@ -129,6 +129,62 @@ proptest! {
     }
 }
 
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    #[test]
+    fn all_processors_draw_the_same(
+        params in params(),
+        typical_p in 0.3f32..1.3,
+        logits in prop::collection::vec(-12.0f32..12.0, 700),
+    ) {
+        let filters = [(params.top_k, params.top_p), (0, params.top_p), (0, 1.0)];
+        for (top_k, top_p) in filters {
+            let typical_p = typical_p.min(1.0);
+            let params = SamplingParams { top_k, top_p, typical_p, ..params };
+            let mut samples = Isa::supported().map(|isa| {
+                let mut sampler = Sampler::with_isa(700, 1, isa);
+                sampler.open(0, params, &[], &[]).expect("valid");
+                sampler.draw(row(0, 7), &mut logits.clone()).expect("valid")
+            });
+            let first = samples.next().expect("any processor has one");
+            prop_assert!(samples.all(|sample| sample == first));
+        }
+    }
+}
+
+#[test]
+fn threads_that_share_the_rows_draw_what_one_thread_draws() {
+    const ROWS: usize = 16;
+    let logits: Vec<f32> = (0..ROWS * VOCAB)
+        .map(|i| (uniform(1, i as u32) * 6.0) as f32)
+        .collect();
+    let mut sampler = Sampler::new(VOCAB, ROWS);
+    for slot in 0..ROWS {
+        let params = SamplingParams {
+            temperature: slot as f32 / 8.0,
+            seed: slot as u64,
+            ..SamplingParams::default()
+        };
+        sampler.open(slot, params, &[], &[]).expect("valid");
+    }
+    let rows: Vec<Row> = (0..ROWS).map(|slot| row(slot, 5)).collect();
+    let shared = &sampler;
+    let drawn: Vec<Sample> = std::thread::scope(|scope| {
+        let draw = |(row, logits): (&Row<'static>, &[f32])| {
+            let (row, mut logits) = (*row, logits.to_vec());
+            scope.spawn(move || shared.draw(row, &mut logits).expect("valid"))
+        };
+        let threads: Vec<_> = rows.iter().zip(logits.chunks(VOCAB)).map(draw).collect();
+        let join = |thread: std::thread::ScopedJoinHandle<'_, Sample>| thread.join();
+        threads
+            .into_iter()
+            .map(|t| join(t).expect("no panic"))
+            .collect()
+    });
+    assert_eq!(sampler.sample(&logits, &rows).expect("valid"), drawn);
+}
+
 #[test]
 fn greedy_takes_the_lowest_id_among_equals() {
     let mut logits = vec![0.0; VOCAB];

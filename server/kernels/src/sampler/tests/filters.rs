@@ -28,8 +28,7 @@ proptest! {
         typical_p in 0.05f32..0.999,
     ) {
         let scan = Scan::new(Isa::detect(), &logits, Scale::UNMODIFIED);
-        let mut candidates = Candidates::all(Isa::detect(), &logits, &scan);
-        candidates.keep_typical(typical_p);
+        let candidates = Candidates::typical(Isa::detect(), &logits, &scan, typical_p);
         let probabilities = softmax(&logits);
         let entropy: f64 = probabilities.iter().map(|p| -p * p.ln()).sum();
         let distance = |id: usize| (-probabilities[id].ln() - entropy).abs();
