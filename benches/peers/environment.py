@@ -3,6 +3,7 @@
 import os
 import shutil
 import subprocess
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -45,7 +46,9 @@ class Environment:
         uv = shutil.which("uv")
         if uv is None:
             raise Unavailable("uv is not on the path: run it through `make bench-peers`")
-        self._run(uv, "venv", "--quiet", "--allow-existing", "--python", "3.11", str(self._folder))
+        self._run(
+            uv, "venv", "--quiet", "--allow-existing", "--python", sys.executable, str(self._folder)
+        )
         hashes = ["--require-hashes"] if self.hashed else []
         self._run(uv, "pip", "install", "--python", str(self.python), *hashes, "-r", str(lock))
         stamp.write_text(lock.read_text())

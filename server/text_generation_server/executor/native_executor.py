@@ -14,7 +14,12 @@ from text_generation_server._native import Decoder, PagePool, __version__
 from text_generation_server.errors import ConfigError
 from text_generation_server.executor.native_options import NativeOptions
 from text_generation_server.executor.sampling import step_result
-from text_generation_server.executor.step import ExecutorFacts, StepPlan, StepResult
+from text_generation_server.executor.step import (
+    ExecutorFacts,
+    Float32Array,
+    StepPlan,
+    StepResult,
+)
 from text_generation_server.executor.ticket import CompletedTicket
 from text_generation_server.models.digest import weights_digest
 from text_generation_server.models.errors import ModelError
@@ -41,6 +46,11 @@ class NativeExecutor:
     def submit(self, plan: StepPlan) -> CompletedTicket:
         """See `Executor.submit`; runs the step at once."""
         return CompletedTicket(self._run(plan))
+
+    def logits(self, plan: StepPlan) -> Float32Array:
+        """Compute a step and give its logits, [R, vocab_size]. Nothing is drawn."""
+        logits = np.frombuffer(self._decoder.logits(plan), np.float32)
+        return logits.reshape(len(plan.sample_rows), self.facts.vocab_size)
 
     def close(self) -> None:
         """See `Executor.close`: lets go of the pool's memory."""

@@ -13,7 +13,13 @@ from torch import Tensor
 
 from text_generation_server._native import PagePool, Sampler
 from text_generation_server.executor.sampling import draw
-from text_generation_server.executor.step import ExecutorFacts, StepPlan, StepResult
+from text_generation_server.executor.step import (
+    ExecutorFacts,
+    Float32Array,
+    Int32Array,
+    StepPlan,
+    StepResult,
+)
 from text_generation_server.executor.ticket import CompletedTicket
 from text_generation_server.executor.torch_attention import LayerAttention, PagedAttention
 from text_generation_server.executor.torch_model import Decoder
@@ -70,14 +76,24 @@ class TorchExecutor:
         """See `Executor.submit`; runs the step at once."""
         return CompletedTicket(self._run(plan))
 
+    def logits(self, plan: StepPlan) -> Float32Array:
+        """Compute a step and give its logits, [R, vocab_size]. Nothing is drawn."""
+        return self._compute(plan)[0]
+
     def close(self) -> None:
         """See `Executor.close`: lets go of the pool's memory."""
         self._pages = None
         self._sampler = None
 
-    @torch.inference_mode()
     def _run(self, plan: StepPlan) -> StepResult:
-        assert self._pages is not None and self._sampler is not None, "submit before bind"
+        assert self._sampler is not None, "submit before bind"
+        logits, positions = self._compute(plan)
+        return draw(self._sampler, plan, logits, positions + 1)
+
+    @torch.inference_mode()
+    def _compute(self, plan: StepPlan) -> tuple[Float32Array, Int32Array]:
+        """Logits of the sample rows and their positions."""
+        assert self._pages is not None, "submit before bind"
         for source, destination in plan.copies.tolist():
             self._pages[destination] = self._pages[source]
         attention = PagedAttention(self._pages, plan, self._layers)
@@ -85,7 +101,7 @@ class TorchExecutor:
         hidden = self._decoder.forward(tokens, attention.positions, attention)
         rows = torch.from_numpy(plan.sample_rows.astype(np.int64))
         logits = self._decoder.logits(hidden[rows])
-        return draw(self._sampler, plan, logits.numpy(), attention.positions[rows].numpy() + 1)
+        return logits.numpy(), attention.positions[rows].numpy().astype(np.int32)
 
 
 def _facts(model: LoadedModel, page_tokens: int) -> ExecutorFacts:

@@ -1,0 +1,1 @@
+"""What quantization costs: perplexity of executors against float32 of the same weights."""
