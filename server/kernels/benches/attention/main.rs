@@ -22,51 +22,69 @@ use limits::Limits;
 
 const THREADS: usize = 2;
 
+/// Decoding at 7,000 tokens with the shape of SmolLM2-135M.
+const SMOLLM: Case = Case {
+    name: "",
+    kind: KvKind::Bf16,
+    layers: 30,
+    heads: 9,
+    kv_heads: 3,
+    head_dim: 64,
+    sequences: 1,
+    context: 7167,
+    rows: 1,
+    window: None,
+    shared: 0,
+    sharing: false,
+};
+
+/// The same with the shape of Gemma 3 270M.
+const GEMMA: Case = Case {
+    heads: 4,
+    kv_heads: 1,
+    head_dim: 256,
+    layers: 18,
+    ..SMOLLM
+};
+
 fn cases() -> Vec<Case> {
-    let smol = Case {
-        name: "",
-        kind: KvKind::Bf16,
-        layers: 30,
-        heads: 9,
-        kv_heads: 3,
-        head_dim: 64,
-        sequences: 1,
-        context: 7167,
-        rows: 1,
-        window: None,
-        shared: 0,
-        sharing: false,
-    };
-    let bf16 = [
+    let kind = |kind| move |case| Case { kind, ..case };
+    let bf16 = decode().into_iter().chain(prefill()).chain(gemma());
+    let int8 = bf16.clone().map(kind(KvKind::Int8));
+    bf16.chain(int8).collect()
+}
+
+fn decode() -> [Case; 6] {
+    [
         Case {
             name: "decode 1 at 512",
             context: 511,
             layers: 400,
-            ..smol
+            ..SMOLLM
         },
         Case {
             name: "decode 1 at 7k",
-            ..smol
+            ..SMOLLM
         },
         Case {
             name: "decode 32 at 512",
             sequences: 32,
             context: 511,
             layers: 12,
-            ..smol
+            ..SMOLLM
         },
         Case {
             name: "decode 8 at 7k",
             sequences: 8,
             layers: 6,
-            ..smol
+            ..SMOLLM
         },
         Case {
             name: "decode 8 on 7k shared, apart",
             sequences: 8,
             context: 7231,
             shared: 7168,
-            ..smol
+            ..SMOLLM
         },
         Case {
             name: "decode 8 on 7k shared, together",
@@ -74,67 +92,61 @@ fn cases() -> Vec<Case> {
             context: 7231,
             shared: 7168,
             sharing: true,
-            ..smol
+            ..SMOLLM
         },
+    ]
+}
+
+fn prefill() -> [Case; 4] {
+    [
         Case {
             name: "prefill 512 at 0",
             rows: 512,
             context: 0,
-            ..smol
+            ..SMOLLM
         },
         Case {
             name: "prefill 512 at 2k",
             rows: 512,
             context: 1536,
-            ..smol
+            ..SMOLLM
         },
         Case {
             name: "prefill 512 at 7k",
             rows: 512,
             context: 6656,
             layers: 10,
-            ..smol
+            ..SMOLLM
         },
         Case {
             name: "prefill 32 at 7k",
             rows: 32,
             context: 7000,
-            ..smol
+            ..SMOLLM
         },
+    ]
+}
+
+fn gemma() -> [Case; 3] {
+    [
         Case {
             name: "gemma decode 1 at 7k",
-            heads: 4,
-            kv_heads: 1,
-            head_dim: 256,
-            layers: 18,
-            ..smol
+            ..GEMMA
         },
         Case {
             name: "gemma decode 8 at 7k, window",
-            heads: 4,
-            kv_heads: 1,
-            head_dim: 256,
             layers: 12,
             sequences: 8,
             window: Some(512),
-            ..smol
+            ..GEMMA
         },
         Case {
             name: "gemma prefill 512 at 2k",
-            heads: 4,
-            kv_heads: 1,
-            head_dim: 256,
-            layers: 18,
             rows: 512,
             context: 1536,
-            ..smol
+            ..GEMMA
         },
-    ];
-    let int8 = bf16.iter().map(|case| Case {
-        kind: KvKind::Int8,
-        ..*case
-    });
-    bf16.iter().copied().chain(int8).collect()
+    ]
 }
 
 fn bench_attention(criterion: &mut Criterion) {
