@@ -48,6 +48,8 @@ pub(crate) enum Choice {
     Router,
     /// Gigabytes a second that threads read from memory.
     Memory,
+    /// Time between two native calls, and CPU time a step by part, at 1 and 32 streams.
+    Overhead,
     /// Runs that standard input asks for: how `make bench-peers` measures this server.
     Drive,
 }

@@ -12,6 +12,7 @@ mod prompt;
 mod report;
 mod scenario;
 mod stats;
+mod threads;
 
 use anyhow::Result;
 use clap::Parser;

@@ -3,6 +3,7 @@
 mod itl;
 mod long;
 mod memory;
+mod overhead;
 mod router;
 mod throughput;
 mod ttft;
@@ -29,6 +30,13 @@ pub(crate) async fn run(args: &Args) -> Result<()> {
         for choice in on_model.into_iter().filter(|choice| chosen(*choice)) {
             measure(choice, &mut target, args).await?.print()?;
         }
+        target.close().await?;
+    }
+    if args.scenario == Choice::Overhead {
+        let mut target = Target::open(args, &[]).await?;
+        measure(Choice::Overhead, &mut target, args)
+            .await?
+            .print()?;
         target.close().await?;
     }
     if chosen(Choice::Long) {
@@ -58,6 +66,7 @@ async fn measure(choice: Choice, target: &mut Target, args: &Args) -> Result<Rep
     let (name, points) = match choice {
         Choice::Itl => ("itl", itl::measure(target, repeats).await?),
         Choice::Throughput => ("throughput", throughput::measure(target, repeats).await?),
+        Choice::Overhead => ("overhead", overhead::measure(target, repeats).await?),
         Choice::Long => ("long", long::measure(target, repeats).await?),
         _ => ("ttft", ttft::measure(target, repeats).await?),
     };

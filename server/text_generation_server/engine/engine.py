@@ -8,6 +8,7 @@ import logging
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from text_generation_server._native import PageCache
 from text_generation_server.engine.pace import Pace
@@ -53,8 +54,7 @@ class Totals:
     generated_tokens: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class Drawn:
+class Drawn(NamedTuple):
     """The next token of a sequence."""
 
     token_id: int
@@ -324,10 +324,10 @@ def _invalid(request: Request, message: str) -> Failure:
 
 
 def _rows(result: StepResult) -> Iterable[Drawn]:
-    starts = result.top_starts
+    starts = result.top_starts.tolist()
+    ids, logprobs = result.top_ids.tolist(), result.top_logprobs.tolist()
     for row, (token_id, logprob) in enumerate(
         zip(result.token_ids.tolist(), result.logprobs.tolist(), strict=True)
     ):
         top = slice(starts[row], starts[row + 1])
-        ids, logprobs = result.top_ids[top].tolist(), result.top_logprobs[top].tolist()
-        yield Drawn(token_id, logprob, tuple(zip(ids, logprobs, strict=True)))
+        yield Drawn(token_id, logprob, tuple(zip(ids[top], logprobs[top], strict=True)))

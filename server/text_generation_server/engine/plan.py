@@ -1,5 +1,7 @@
 """Turns the chunks of a step into the flat arrays of a `StepPlan`."""
 
+from itertools import accumulate
+
 import numpy as np
 
 from text_generation_server._native import PageCache
@@ -29,8 +31,8 @@ def build_plan(chunks: list[Chunk], cache: PageCache) -> StepPlan:
         ),
         query_starts=query_starts,
         context_lengths=np.array([s.computed for s in sequences], np.int32),
-        page_starts=_starts([len(table) for table in tables]),
-        pages=np.concatenate(tables),
+        page_starts=_starts([table.nbytes // 4 for table in tables]),
+        pages=np.frombuffer(bytearray().join(tables), np.int32),
         sample_rows=query_starts[1:][drawing] - 1,
         sample_slots=np.array([sequences[index].slot for index in drawing], np.int32),
         slots_opened=tuple(
@@ -39,10 +41,10 @@ def build_plan(chunks: list[Chunk], cache: PageCache) -> StepPlan:
     )
 
 
-def _page_table(chunk: Chunk, cache: PageCache) -> Int32Array:
+def _page_table(chunk: Chunk, cache: PageCache) -> memoryview:
     assert chunk.sequence.handle is not None
-    return np.frombuffer(cache.pages(chunk.sequence.handle), np.int32)
+    return cache.pages(chunk.sequence.handle)
 
 
 def _starts(lengths: list[int]) -> Int32Array:
-    return np.concatenate(([0], np.cumsum(lengths))).astype(np.int32)
+    return np.fromiter(accumulate(lengths, initial=0), np.int32, len(lengths) + 1)

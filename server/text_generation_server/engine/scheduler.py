@@ -15,6 +15,7 @@ always advances, and because no request is admitted that could not run alone, al
 from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from text_generation_server._native import PageCache
 from text_generation_server.engine.sequence import Phase, Sequence
@@ -36,8 +37,7 @@ class SchedulerLimits:
     """Tokens."""
 
 
-@dataclass(frozen=True, slots=True)
-class Chunk:
+class Chunk(NamedTuple):
     """What one sequence computes in a step: `length` tokens from `sequence.computed` on."""
 
     sequence: Sequence
