@@ -12,6 +12,7 @@
 
 mod activations;
 mod arena;
+mod codes;
 mod layout;
 mod matrix;
 mod multiply;

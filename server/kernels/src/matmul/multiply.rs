@@ -11,11 +11,6 @@ use super::output::{Join, Output, Region};
 use super::product::{Ahead, Bf16, Int4, Int8, Int8Group, MAX_ROWS, Operands, Weights, product};
 use crate::simd::{Isa, Kernel, Simd};
 
-/// Up to so many rows the weights are the work, and their stream is left to the processor: asking
-/// for memory ahead made it slower by 10 to 30%. With more rows the next panel is asked for while
-/// the current one is multiplied.
-const STREAM_ROWS: usize = 6;
-
 /// out[M, N] = activations[M, K] · matrix[N, K]ᵀ (+ bias), for the outputs of some panels. Its parts
 /// give each output the same bits in every call, whatever the rows beside it.
 ///
@@ -116,7 +111,7 @@ impl<W: Weights> Kernel for Multiply<'_, W> {
                     weights,
                     rows: call.activations.block(first),
                     chunks,
-                    ahead: call.ahead(panel, block, blocks, chunks),
+                    ahead: call.ahead::<W>(weights, block, blocks),
                 };
                 let region = Region {
                     first,
@@ -137,23 +132,18 @@ impl<W: Weights> Kernel for Multiply<'_, W> {
 }
 
 impl Call<'_> {
-    /// The part of the next panel to ask for beside one block.
+    /// What to ask for beside one block: with one block what the stream brings next, with several the
+    /// block's part of the next panel. Behind the last panel lies what the thread reads next.
     #[inline(always)]
-    fn ahead(&self, panel: usize, block: usize, blocks: Blocks, chunks: usize) -> Ahead {
-        if self.activations.rows() <= STREAM_ROWS || panel + 1 == self.panels.end {
-            return Ahead {
-                start: std::ptr::null(),
-                lines: 0,
-            };
-        }
-        let tile_lines = self.matrix.kind().tile_bytes() / 64;
-        let lines = tile_lines.div_ceil(blocks.count());
-        Ahead {
-            start: self
-                .matrix
-                .panel(panel + 1)
-                .wrapping_add(block * lines * chunks * 64),
-            lines,
-        }
+    fn ahead<W: Weights>(&self, weights: *const u8, block: usize, blocks: Blocks) -> Ahead {
+        let (kind, cols) = (self.matrix.kind(), self.matrix.cols());
+        let bytes = kind.panel_bytes(cols);
+        let requests = cols.div_ceil(CHUNK) * W::REQUESTS * blocks.count();
+        let start = if blocks.count() == 1 {
+            bytes.min(W::DISTANCE)
+        } else {
+            bytes + block * bytes.div_ceil(blocks.count())
+        };
+        Ahead::new(weights.wrapping_add(start), bytes, requests)
     }
 }

@@ -15,6 +15,8 @@ pub(super) struct Column {
     kind: WeightKind,
     values: Vec<f32>,
     codes: Vec<i8>,
+    groups8: Vec<Group8>,
+    groups4: Vec<Group4>,
 }
 
 impl Column {
@@ -23,7 +25,9 @@ impl Column {
             isa,
             kind,
             values: vec![0.0; cols],
-            codes: Vec::with_capacity(cols),
+            codes: Vec::new(),
+            groups8: Vec::new(),
+            groups4: Vec::new(),
         }
     }
 
@@ -45,7 +49,7 @@ impl Column {
             WeightKind::Int8 => {
                 source.row(row, &mut self.values);
                 hadamard::rotate(self.isa, &mut self.values);
-                let scale = encode::int8(&self.values, &mut self.codes);
+                let scale = encode::int8(self.isa, &self.values, &mut self.codes);
                 for (tile, codes) in tiles.zip(self.codes.chunks(CHUNK)) {
                     put_codes8(tile, column, codes);
                 }
@@ -59,10 +63,11 @@ impl Column {
                     .map(|(tile, x)| put_group8(tile, column, &x))),
                 None => {
                     source.row(row, &mut self.values);
-                    let groups = self.values.chunks(CHUNK).map(encode::group8);
+                    encode::groups8(self.isa, &self.values, &mut self.groups8);
+                    let groups = self.groups8.iter();
                     all(tiles
                         .zip(groups)
-                        .map(|(tile, x)| put_group8(tile, column, &x)))
+                        .map(|(tile, x)| put_group8(tile, column, x)))
                 }
             },
             WeightKind::Int4Group | WeightKind::Int4Wide => {
@@ -71,7 +76,8 @@ impl Column {
                     Some(groups) => all(tiles.zip(groups).map(put)),
                     None => {
                         source.row(row, &mut self.values);
-                        let groups = self.values.chunks(CHUNK).map(encode::group4);
+                        encode::groups4(self.isa, &self.values, &mut self.groups4);
+                        let groups = self.groups4.iter().copied();
                         all(tiles.zip(groups).map(put))
                     }
                 }

@@ -2,7 +2,7 @@
 #![expect(unsafe_code, reason = "reads and writes by address")]
 
 use super::super::layout::{ActivationFormat, WeightKind};
-use super::{Operands, Weights, four, write};
+use super::{Operands, Weights, four, sums_in_registers, write};
 use crate::simd::Simd;
 
 #[derive(Debug, Clone, Copy)]
@@ -12,19 +12,22 @@ const TILE: usize = WeightKind::Bf16.tile_bytes();
 const ROW: usize = ActivationFormat::Bf16.chunk_bytes();
 
 impl Weights for Bf16 {
+    const REQUESTS: usize = 16 * 2;
+    const DISTANCE: usize = 4096;
+
     #[inline(always)]
     fn max_rows<S: Simd>() -> usize {
-        (S::REGISTERS - 3) / 2
+        sums_in_registers::<S>() / 2
     }
 
     #[inline(always)]
     unsafe fn product<S: Simd, const R: usize>(x: Operands, out: *mut f32) {
         let mut sums = [[S::splat(0.0); 2]; R];
         for chunk in 0..x.chunks {
-            x.ahead.prefetch::<S>(chunk);
             let tile = x.weights.wrapping_add(chunk * TILE);
             let rows = x.rows.wrapping_add(chunk * R * ROW);
             for pair in 0..16 {
+                x.ahead.prefetch::<S, 2>(chunk * 16 + pair);
                 let at = tile.wrapping_add(pair * 128);
                 // SAFETY: within the tile.
                 let weights = unsafe { [S::load_i(at), S::load_i(at.add(64))] };

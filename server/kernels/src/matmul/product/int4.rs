@@ -4,7 +4,7 @@
 #![expect(unsafe_code, reason = "reads and writes by address")]
 
 use super::super::layout::{ActivationFormat, CHUNK, PANEL, WeightKind};
-use super::{Operands, Weights, float, four, write};
+use super::{Operands, Weights, float, four, sums_in_registers, write};
 use crate::simd::{LANES, Simd};
 
 /// With `WIDE` scales and minima are f32, without f16.
@@ -42,20 +42,23 @@ impl<const WIDE: bool> Int4<WIDE> {
 }
 
 impl<const WIDE: bool> Weights for Int4<WIDE> {
+    const REQUESTS: usize = 4 * 3;
+    const DISTANCE: usize = 16 << 10;
+
     #[inline(always)]
     fn max_rows<S: Simd>() -> usize {
-        (S::REGISTERS - 4) / 4
+        (sums_in_registers::<S>() / 4).max(1)
     }
 
     #[inline(always)]
     unsafe fn product<S: Simd, const R: usize>(x: Operands, out: *mut f32) {
         let mut sums = [[S::splat(0.0); 2]; R];
         for chunk in 0..x.chunks {
-            x.ahead.prefetch::<S>(chunk);
             let tile = x.weights.wrapping_add(chunk * Self::TILE);
             let rows = x.rows.wrapping_add(chunk * R * ROW);
             let mut dots = [[S::splat_i(0); 2]; R];
             for quad in 0..4 {
+                x.ahead.prefetch::<S, 3>(chunk * 4 + quad);
                 let at = tile.wrapping_add(quad * 128);
                 // SAFETY: within the tile.
                 let codes = unsafe { [S::load_i(at), S::load_i(at.add(64))] };

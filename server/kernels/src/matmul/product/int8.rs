@@ -4,7 +4,7 @@
 #![expect(unsafe_code, reason = "reads and writes by address")]
 
 use super::super::layout::{ActivationFormat, WeightKind};
-use super::{Operands, Weights, float, four, write};
+use super::{Operands, Weights, float, four, sums_in_registers, write};
 use crate::simd::{LANES, Simd};
 
 #[derive(Debug, Clone, Copy)]
@@ -14,9 +14,12 @@ const TILE: usize = WeightKind::Int8.tile_bytes();
 const ROW: usize = ActivationFormat::Int8.chunk_bytes();
 
 impl Weights for Int8 {
+    const REQUESTS: usize = 8 * 2;
+    const DISTANCE: usize = 4096;
+
     #[inline(always)]
     fn max_rows<S: Simd>() -> usize {
-        (S::REGISTERS - 3) / 2
+        sums_in_registers::<S>() / 2
     }
 
     #[inline(always)]
@@ -27,10 +30,10 @@ impl Weights for Int8 {
         let mut sums: [[S::I; 2]; R] =
             std::array::from_fn(|row| [unsafe { four::<S>(offsets.add(row * 4)) }; 2]);
         for chunk in 0..x.chunks {
-            x.ahead.prefetch::<S>(chunk);
             let tile = x.weights.wrapping_add(chunk * TILE);
             let rows = x.rows.wrapping_add(chunk * R * ROW);
             for quad in 0..8 {
+                x.ahead.prefetch::<S, 2>(chunk * 8 + quad);
                 let at = tile.wrapping_add(quad * 128);
                 // SAFETY: within the tile.
                 let weights = unsafe { [S::load_i(at), S::load_i(at.add(64))] };

@@ -4,7 +4,7 @@
 #![expect(unsafe_code, reason = "reads and writes by address")]
 
 use super::super::layout::{ActivationFormat, CHUNK, PANEL, WeightKind};
-use super::{Operands, Weights, float, four, write};
+use super::{Operands, Weights, float, four, sums_in_registers, write};
 use crate::simd::{LANES, Simd};
 
 #[derive(Debug, Clone, Copy)]
@@ -14,20 +14,23 @@ const TILE: usize = WeightKind::Int8Group.tile_bytes();
 const ROW: usize = ActivationFormat::Int8Group.chunk_bytes();
 
 impl Weights for Int8Group {
+    const REQUESTS: usize = 8 * 3;
+    const DISTANCE: usize = 4096;
+
     #[inline(always)]
     fn max_rows<S: Simd>() -> usize {
-        (S::REGISTERS - 4) / 4
+        (sums_in_registers::<S>() / 4).max(1)
     }
 
     #[inline(always)]
     unsafe fn product<S: Simd, const R: usize>(x: Operands, out: *mut f32) {
         let mut sums = [[S::splat(0.0); 2]; R];
         for chunk in 0..x.chunks {
-            x.ahead.prefetch::<S>(chunk);
             let tile = x.weights.wrapping_add(chunk * TILE);
             let rows = x.rows.wrapping_add(chunk * R * ROW);
             let mut dots = [[S::splat_i(0); 2]; R];
             for quad in 0..8 {
+                x.ahead.prefetch::<S, 3>(chunk * 8 + quad);
                 let at = tile.wrapping_add(quad * 128);
                 // SAFETY: within the tile.
                 let weights = unsafe { [S::load_i(at), S::load_i(at.add(64))] };
@@ -39,6 +42,7 @@ impl Weights for Int8Group {
                     }
                 }
             }
+
             let outputs: *const u16 = tile.wrapping_add(CHUNK * PANEL).cast();
             // SAFETY: the scales are the last of the tile.
             let outputs = unsafe { [S::load_f16(outputs), S::load_f16(outputs.add(LANES))] };
