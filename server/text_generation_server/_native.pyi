@@ -92,7 +92,8 @@ class Decoder:
         or "int4", None for what the tensors are. kv_dtype: "bf16" or "int8". isa: an instruction
         set other than the best one. sharing: whether sequences that begin with the same pages read
         them together, which changes no result. progress: told (layers packed, layers in all).
-        Raises ValueError for what does not belong together or is not finite.
+        Raises ValueError for what does not belong together or is not finite, NotImplementedError
+        for heads that the kernels do not have.
         """
 
     @property
@@ -110,7 +111,8 @@ class Decoder:
     @property
     def weight_bytes(self) -> int: ...
     def bind(self, pool: PagePool, num_slots: int) -> None:
-        """Take the pages to compute in. Raises ValueError for pages of another size."""
+        """Take the pages to compute in. Raises ValueError for pages of another size, and for more
+        slots than memory has."""
 
     def unbind(self) -> None:
         """Let go of the pages."""

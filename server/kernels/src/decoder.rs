@@ -86,6 +86,7 @@ impl Decoder {
             spec.num_kv_heads,
             spec.head_dim,
         )?;
+        check_heads(&spec)?;
         let mut team = Team::new(options.num_threads)?;
         let model = Model::load(spec, tensors, &options, &mut team, progress)?;
         Ok(Self {
@@ -274,6 +275,20 @@ impl Decoder {
             sharing: self.sharing,
         }
     }
+}
+
+/// Refuses heads that every step's plan would be refused for.
+fn check_heads(spec: &Spec) -> Result<(), LoadError> {
+    let shape = PlanShape {
+        num_heads: spec.num_heads,
+        num_kv_heads: spec.num_kv_heads,
+        num_pages: 0,
+        window: None,
+        num_threads: 1,
+        sharing: false,
+    };
+    AttentionPlan::new(&[], shape)?;
+    Ok(())
 }
 
 /// Borders of the threads' rows, near equal parts. Two tokens of one sequence whose values share

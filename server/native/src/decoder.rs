@@ -9,7 +9,7 @@ use kernels::attention::{KvKind, Pages};
 use kernels::decoder::{self, LoadError, Options, Plan, Spec, StepError, Tensors, WeightChoice};
 use kernels::matmul::{Source, SourceError, SourceKind};
 use kernels::simd::Isa;
-use pyo3::exceptions::{PyRuntimeError, PyValueError};
+use pyo3::exceptions::{PyNotImplementedError, PyRuntimeError, PyValueError};
 use pyo3::prelude::*;
 
 use crate::buffer::{Items, view};
@@ -19,6 +19,9 @@ use crate::unsigned::Unsigned;
 
 /// Far above any machine's cores.
 const MAX_THREADS: usize = 1024;
+
+/// The type of tensors whose scales come apart.
+const INT4: &str = "int4";
 
 /// A decoder and the memory it computes in.
 #[pyclass(module = "text_generation_server._native")]
@@ -76,14 +79,21 @@ impl Tensor {
     fn source(&self) -> PyResult<Source<'_>> {
         let (rows, cols) = self.shape;
         let wrong = |error: SourceError| PyValueError::new_err(format!("{}: {error}", self.name));
-        match &self.groups {
-            Some((group, scales, zeros)) => {
+        match (&*self.kind, &self.groups) {
+            (INT4, Some((group, scales, zeros))) => {
                 let (scales, zeros) = (scales.as_slice(), zeros.as_slice());
                 Source::int4((rows, cols), *group, self.data.as_slice(), scales, zeros)
             }
-            None => Source::new(source_kind(&self.kind)?, rows, cols, self.data.as_slice()),
+            (INT4, None) => return Err(self.groups_are_wrong("needs")),
+            (_, Some(_)) => return Err(self.groups_are_wrong("has no")),
+            (kind, None) => Source::new(source_kind(kind)?, rows, cols, self.data.as_slice()),
         }
         .map_err(wrong)
+    }
+
+    fn groups_are_wrong(&self, how: &str) -> PyErr {
+        let Self { name, kind, .. } = self;
+        PyValueError::new_err(format!("{name}: {kind} {how} groups with scales and zeros"))
     }
 }
 
@@ -145,6 +155,8 @@ fn load_failed(error: LoadError) -> PyErr {
     let text = error.to_string();
     match error {
         LoadError::Team(_) | LoadError::Threads(_) => PyRuntimeError::new_err(text),
+        // Another executor may have them.
+        LoadError::Attention(_) | LoadError::Plan(_) => PyNotImplementedError::new_err(text),
         _ => PyValueError::new_err(text),
     }
 }
@@ -310,6 +322,7 @@ impl Decoder {
     }
 
     fn bind(&mut self, pool: &PagePool, num_slots: Unsigned<usize>) -> PyResult<()> {
+        let num_slots = sampler::slot_count(num_slots.0)?;
         let layout = *self.decoder.layout();
         let (bytes, expected) = (pool.0.page_bytes(), layout.page_bytes());
         if bytes != expected {
@@ -322,7 +335,7 @@ impl Decoder {
         // SAFETY: the pool has that many pages of that size, zero until written, and is kept as
         // long as the decoder may use them. Who else writes a page is the engine's to order.
         let pages = unsafe { Pages::new(layout, base, pool.0.num_pages() as usize) };
-        self.decoder.bind(pages, num_slots.0);
+        self.decoder.bind(pages, num_slots);
         self._pool = Some(Arc::clone(&pool.0));
         Ok(())
     }

@@ -153,6 +153,18 @@ impl Samples {
 #[pyclass(module = "text_generation_server._native")]
 pub(crate) struct Sampler(sampler::Sampler);
 
+/// Far above any batch; a slot takes memory before it is used.
+const MAX_SLOTS: usize = 1 << 20;
+
+/// A number of slots that there is memory for.
+pub(crate) fn slot_count(num_slots: usize) -> PyResult<usize> {
+    if num_slots > MAX_SLOTS {
+        let text = format!("num_slots is {num_slots}, expected at most {MAX_SLOTS}");
+        return Err(PyValueError::new_err(text));
+    }
+    Ok(num_slots)
+}
+
 pub(crate) fn raised(error: SamplerError) -> PyErr {
     let text = error.to_string();
     match error {
@@ -212,7 +224,8 @@ impl Sampler {
             let text = format!("vocab_size is {vocab_size}, expected 1 to {}", i32::MAX);
             return Err(PyValueError::new_err(text));
         }
-        Ok(Self(sampler::Sampler::new(vocab_size, num_slots.0)))
+        let num_slots = slot_count(num_slots.0)?;
+        Ok(Self(sampler::Sampler::new(vocab_size, num_slots)))
     }
 
     fn open(

@@ -22,7 +22,7 @@ from text_generation_server.executor.step import (
 )
 from text_generation_server.executor.ticket import CompletedTicket
 from text_generation_server.models.digest import weights_digest
-from text_generation_server.models.errors import ModelError
+from text_generation_server.models.errors import ModelError, UnsupportedModelError
 from text_generation_server.models.mapped_file import Bytes
 from text_generation_server.models.raw_tensor import RawTensor
 from text_generation_server.models.source import ModelSource
@@ -92,6 +92,8 @@ def _load(
                 num_threads=options.num_threads or len(os.sched_getaffinity(0)),
                 progress=lambda done, total: bar.update(done - bar.n),
             )
+        except NotImplementedError as error:
+            raise UnsupportedModelError(f"{source.path} cannot be loaded: {error}") from error
         except ValueError as error:
             raise ModelError(f"{source.path} cannot be loaded: {error}") from error
 

@@ -14,6 +14,9 @@ pub enum LoadError {
     /// Heads that the attention kernels do not have.
     #[error("the model's attention: {0}")]
     Attention(#[from] crate::attention::LayoutError),
+    /// Heads that no step could be planned for.
+    #[error("the model's attention: {0}")]
+    Plan(#[from] crate::attention::PlanError),
     /// A tensor is not there.
     #[error("the tensor {0} is missing")]
     Missing(String),

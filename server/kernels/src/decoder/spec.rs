@@ -139,7 +139,34 @@ impl Spec {
                 "{heads} heads are no multiple of {kv_heads} kv heads"
             ));
         }
+        self.check_numbers()?;
         self.check_layers()
+    }
+
+    fn check_numbers(&self) -> Result<(), String> {
+        let positive = [
+            ("attention_scale", Some(self.attention_scale)),
+            ("attention_softcap", self.attention_softcap),
+            ("logit_softcap", self.logit_softcap),
+            ("embedding_multiplier", Some(self.embedding_multiplier)),
+            ("residual_multiplier", Some(self.residual_multiplier)),
+            ("logit_multiplier", Some(self.logit_multiplier)),
+        ];
+        for (name, number) in positive {
+            if let Some(number) = number
+                && !(number > 0.0 && number.is_finite())
+            {
+                return Err(format!("{name} is {number}, expected a number above 0"));
+            }
+        }
+        let (eps, offset) = (self.norm_eps, self.norm_offset);
+        if !(eps >= 0.0 && eps.is_finite()) {
+            return Err(format!("norm_eps is {eps}, expected a number from 0 on"));
+        }
+        match offset.is_finite() {
+            true => Ok(()),
+            false => Err(format!("norm_offset is {offset}, expected a number")),
+        }
     }
 
     fn check_layers(&self) -> Result<(), String> {
@@ -163,18 +190,25 @@ impl Spec {
         if self.layer_windows.contains(&Some(0)) {
             return Err("an attention window is 0, expected at least 1".to_owned());
         }
-        let head_dim = self.head_dim;
-        match self
-            .ropes
+        self.ropes
             .iter()
-            .find(|rope| 2 * rope.frequencies.len() > head_dim)
-        {
-            Some(rope) => {
-                let cells = 2 * rope.frequencies.len();
-                Err(format!(
-                    "a rope turns {cells} cells of a head of {head_dim}"
-                ))
-            }
+            .try_for_each(|rope| rope.check(self.head_dim))
+    }
+}
+
+impl Rope {
+    fn check(&self, head_dim: usize) -> Result<(), String> {
+        let cells = 2 * self.frequencies.len();
+        if cells > head_dim {
+            return Err(format!(
+                "a rope turns {cells} cells of a head of {head_dim}"
+            ));
+        }
+        let mut numbers = self.frequencies.iter().chain([&self.attention_factor]);
+        match numbers.find(|number| !number.is_finite()) {
+            Some(number) => Err(format!(
+                "a rope has the number {number}, expected a finite one"
+            )),
             None => Ok(()),
         }
     }
