@@ -31,8 +31,8 @@ const WHOLE: f32 = 65535.0;
 
 pub(super) struct Int8;
 
-/// A head as codes of -127 to 127, padded with zeros, and their scale. The scale is infinite unless
-/// all values are finite, so that what is made of them is NaN.
+/// A head as codes of -127 to 127, padded with zeros, and their scale: NaN unless all values are
+/// finite.
 #[inline(always)]
 fn quantize<S: Simd>(head: &[f32], codes: &mut [i8; MAX_DIM]) -> f32 {
     let mut largest = S::splat(0.0);
@@ -47,7 +47,7 @@ fn quantize<S: Simd>(head: &[f32], codes: &mut [i8; MAX_DIM]) -> f32 {
     let scale = if is_finite == u16::MAX {
         scale
     } else {
-        f32::INFINITY
+        f32::NAN
     };
     let factor = S::splat(if scale > 0.0 { 1.0 / scale } else { 0.0 });
     for_each_vector(head.len(), |start, count| {
@@ -97,6 +97,8 @@ impl Cells for Int8 {
             }
             let page = page.add(layout.half_bytes());
             let scale = quantize::<S>(kv[1], &mut codes);
+            // Makes the largest of a block infinite, where NaN would be lost.
+            let scale = if scale.is_nan() { f32::INFINITY } else { scale };
             scales(page, dim).cast_mut().add(token).write(scale);
             let values: *mut i8 = page.add(token / 4 * dim * 4).cast();
             for (i, &code) in codes[..dim].iter().enumerate() {

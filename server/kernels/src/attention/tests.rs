@@ -1,8 +1,10 @@
 //! Attention against its definition, and bit for bit against itself.
 
 mod exact;
+mod plan;
 mod pool;
 mod reference;
+mod rules;
 mod sharing;
 
 use super::*;
@@ -103,12 +105,8 @@ fn step(setting: &Setting, pool: &mut Pool, chunks: &[Chunk<'_>], way: Way) -> V
         unsafe { write_kv(setting.isa, (&pages, LAYER), &sequences, range, kv) };
     }
     let shape = PlanShape {
-        num_heads: setting.heads(),
-        num_kv_heads: setting.kv_heads,
-        num_pages: pages.count(),
-        window: setting.window,
-        num_threads: way.threads,
         sharing: way.sharing,
+        ..shape(setting, pages.count(), way.threads)
     };
     let plan = AttentionPlan::new(&sequences, shape).expect("a valid step");
     let width = setting.heads() * setting.head_dim;
@@ -117,6 +115,33 @@ fn step(setting: &Setting, pool: &mut Pool, chunks: &[Chunk<'_>], way: Way) -> V
     let mut rest = out.as_slice();
     let mut split = |chunk: &Chunk<'_>| rest.split_off(..chunk.len * width).expect("rows").to_vec();
     chunks.iter().map(&mut split).collect()
+}
+
+fn shape(setting: &Setting, num_pages: usize, num_threads: usize) -> PlanShape {
+    PlanShape {
+        num_heads: setting.heads(),
+        num_kv_heads: setting.kv_heads,
+        num_pages,
+        window: setting.window,
+        num_threads,
+        sharing: false,
+    }
+}
+
+fn layer<'a>(
+    setting: &Setting,
+    pages: &'a Pages,
+    plan: &'a AttentionPlan,
+    scratch: &'a Scratch,
+) -> LayerAttention<'a> {
+    LayerAttention {
+        plan,
+        pages,
+        layer: LAYER,
+        scale: setting.scale(),
+        softcap: setting.softcap,
+        scratch,
+    }
 }
 
 fn attend_all(
@@ -129,14 +154,7 @@ fn attend_all(
     let width = setting.heads() * setting.head_dim;
     let mut scratch = Scratch::new(pages.layout(), plan.num_threads());
     scratch.prepare(plan);
-    let layer = LayerAttention {
-        plan,
-        pages,
-        layer: LAYER,
-        scale: setting.scale(),
-        softcap: setting.softcap,
-        scratch: &scratch,
-    };
+    let layer = layer(setting, pages, plan, &scratch);
     let out = RowsMut::new(out, width);
     // In any order: the last thread first.
     for thread in (0..plan.num_threads()).rev() {

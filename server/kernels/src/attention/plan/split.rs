@@ -44,35 +44,31 @@ impl AttentionPlan {
         for thread in 1..threads {
             let target = total / threads * thread;
             while let Some(tile) = self.tiles.get(index)
-                && before + tile.cost() + slack <= target
+                && before + tile.cost() <= target
             {
                 before += tile.cost();
                 index += 1;
             }
-            borders.push(self.border_in(index, target.saturating_sub(before), slack));
+            borders.push(self.border_in(index, target - before, slack));
         }
         borders.push((self.tiles.len(), 0));
         borders
     }
 
-    /// The border in a tile that leaves a cost of about `target` left of it.
+    /// The border in a tile that leaves a cost of about `target`, less than the tile's, left of it.
     fn border_in(&self, index: usize, target: usize, slack: usize) -> Border {
         let Some(tile) = self.tiles.get(index) else {
             return (index, 0);
         };
-        if target <= slack {
-            return (index, self.first_block(index));
-        }
-        if target + slack >= tile.cost() {
-            return (index + 1, self.first_block(index + 1));
-        }
+        let rest = tile.cost() - target;
         let key = tile.keys.start + target / tile.key_cost();
         let block = (key + BLOCK / 2) / BLOCK;
         let blocks = blocks(&tile.keys);
-        if block >= blocks.end {
-            return (index + 1, self.first_block(index + 1));
+        if target.min(rest) > slack && blocks.contains(&block) {
+            return (index, block);
         }
-        (index, block.max(blocks.start))
+        let edge = if target <= rest { index } else { index + 1 };
+        (edge, self.first_block(edge))
     }
 
     fn first_block(&self, tile: usize) -> usize {

@@ -2,9 +2,6 @@
 
 use std::ptr::NonNull;
 
-use rand_chacha::ChaCha8Rng;
-use rand_chacha::rand_core::{RngCore, SeedableRng};
-
 use super::*;
 
 /// Memory for pages, filled with bits that are NaN in every format.
@@ -60,7 +57,7 @@ pub(super) struct Stream {
 
 impl Stream {
     pub(super) fn new(setting: &Setting, len: usize, seed: u64) -> Self {
-        let mut random = Random(ChaCha8Rng::seed_from_u64(seed));
+        let mut random = Random(seed);
         let mut cells = |heads: usize, size: f32| -> Vec<f32> {
             let count = len * heads * setting.head_dim;
             (0..count).map(|_| random.normal() * size).collect()
@@ -82,16 +79,25 @@ impl Stream {
     }
 }
 
-pub(super) struct Random(pub(super) ChaCha8Rng);
+/// SplitMix64 (Steele et al., 2014).
+pub(super) struct Random(pub(super) u64);
 
 impl Random {
+    fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let x = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        let x = (x ^ (x >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        x ^ (x >> 31)
+    }
+
     /// About a normal distribution.
     fn normal(&mut self) -> f32 {
-        let mut uniform = || self.0.next_u32() as f32 / u32::MAX as f32 - 0.5;
-        (uniform() + uniform() + uniform() + uniform()) * 1.7
+        let bits = self.next();
+        let sum: u64 = (0..4).map(|i| bits >> (16 * i) & 0xffff).sum();
+        (sum as f32 / 65536.0 - 2.0) * 1.7
     }
 
     pub(super) fn below(&mut self, bound: usize) -> usize {
-        self.0.next_u32() as usize % bound
+        (self.next() >> 33) as usize % bound
     }
 }
