@@ -20,7 +20,7 @@ from peers.engines.llama_cpp import LlamaCpp
 from peers.engines.openvino import OpenVino
 from peers.engines.ours import Ours
 from peers.engines.vllm_cpu import VllmCpu
-from peers.limits import KvShape
+from peers.limits import Shape
 from peers.measure import Meter, Outcome
 from peers.prompts import PromptSource
 from peers.scenarios import QUICK, SCENARIOS, Scenario
@@ -42,11 +42,11 @@ def main() -> None:
     spec = model.spec()
     ours = own_engines(args, weights, num_parameters(spec))
     peers, absent = installed([PEERS[name](weights, args.threads) for name in args.peers])
-    speed = partial(machine.memory_speed, args.bench, args.threads)
-    meter = Meter([*ours, *peers], PromptSource(model), args.rounds, speed)
+    limits = partial(machine.limits, args.bench, args.threads)
+    meter = Meter([*ours, *peers], PromptSource(model), args.rounds, limits)
     outcomes = [meter.measure(scenario) for scenario in chosen(args)]
     print(f"{machine.description(args.threads)}; {args.rounds} rounds\n")
-    print(table.render(outcomes, {engine.name for engine in ours}, KvShape.of(spec)))
+    print(table.render(outcomes, {engine.name for engine in ours}, Shape.of(spec)))
     print(f"\nFirst run of every variant:\n\n{table.tried(outcomes)}\n")
     print("\n".join(f"- {note}" for note in [*absent, *notes(outcomes)]))
     if args.json:

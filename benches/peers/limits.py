@@ -1,41 +1,90 @@
-"""How near decoding comes to what the machine's memory allows."""
+"""How near an engine comes to the machine's own limits.
+
+The shortest time of a run is the longer of two: reading what must be read (weights and KV, at the
+speed of memory), and computing what must be computed (products by the dot instruction of the
+weights' type, attention by that of bfloat16). What the formats cost beside that (scales, norms,
+softmax) is not in it, and caches can lift the share of memory above one.
+"""
 
 import statistics
 from dataclasses import dataclass
 
 from text_generation_server.models.spec import DecoderSpec
 
+from peers.machine import Limits
 from peers.measure import Outcome, Row
-from peers.scenarios import TURN_TOKENS
+from peers.scenarios import TURN_TOKENS, Scenario, decode_rate, prefill_rate
 
 _CELL_BYTES = {"f32": 4, "f16": 2, "bf16": 2, "u8": 1, "int8": 1}
+_SIXTEEN_BIT = ("F16", "bf16")
 
 
 @dataclass(frozen=True)
-class KvShape:
-    """Cells that one token has in all layers' keys and values."""
+class Shape:
+    """What a model's work depends on."""
 
-    cells: int
+    kv_cells: int
+    """Of one token: keys and values of all layers."""
+    head_cells: int
+    """Of one token: queries of all layers."""
+    products: int
+    """Weights that a token of a prompt is multiplied with."""
+    head: int
+    """Weights of the head, which only tokens that are answered with need."""
 
     @classmethod
-    def of(cls, spec: DecoderSpec) -> "KvShape":
+    def of(cls, spec: DecoderSpec) -> "Shape":
         """Of a model."""
-        return cls(2 * spec.num_layers * spec.num_kv_heads * spec.head_dim)
+        head = spec.vocab_size * spec.hidden_size
+        width, intermediate = spec.hidden_size, spec.intermediate_size
+        heads = 2 * spec.num_heads + 2 * spec.num_kv_heads
+        layer = width * heads * spec.head_dim + 3 * width * intermediate
+        return cls(
+            kv_cells=2 * spec.num_layers * spec.num_kv_heads * spec.head_dim,
+            head_cells=spec.num_layers * spec.num_heads * spec.head_dim,
+            products=spec.num_layers * layer,
+            head=head,
+        )
 
 
-def share_of_memory_limit(outcome: Outcome, row: Row, shape: KvShape) -> float | None:
-    """Bytes that decoding must read a second, weights and KV, as a share of the memory's speed.
-
-    Scales of int8 KV are not counted, and caches can lift the share above one. None for scenarios
-    that are bound by arithmetic.
-    """
-    scenario, variant = outcome.scenario, row.variant
-    if scenario.unit != "tokens/s" or scenario.new_tokens == 1 or not outcome.memory_speeds:
+def share_of_limit(outcome: Outcome, row: Row, shape: Shape) -> float | None:
+    """The least time over the time it took; None for scenarios that have no simple limit."""
+    if not outcome.limits:
         return None
-    tokens = scenario.streams * (scenario.context + scenario.new_tokens / 2)
+    scenario, median = outcome.scenario, statistics.median(row.figures)
+    limits = Limits(
+        memory=statistics.median(limit.memory for limit in outcome.limits),
+        bf16=statistics.median(limit.bf16 for limit in outcome.limits),
+        int8=statistics.median(limit.int8 for limit in outcome.limits),
+    )
+    if scenario.figure is decode_rate:
+        return _decode_seconds(scenario, row, shape, limits) * median / scenario.streams
+    if scenario.figure is prefill_rate:
+        return _prefill_seconds(scenario, row, shape, limits) * median / scenario.context
+    return None
+
+
+def _decode_seconds(scenario: Scenario, row: Row, shape: Shape, limits: Limits) -> float:
+    """Of one step."""
+    own = scenario.context + scenario.new_tokens / 2
+    attended = scenario.streams * own
+    read = attended
     if "shared" in scenario.tags:
-        own = TURN_TOKENS + scenario.new_tokens / 2
-        tokens = scenario.context + scenario.streams * own
-    step_bytes = variant.weight_bytes + tokens * shape.cells * _CELL_BYTES[variant.kv]
-    steps = statistics.median(row.figures) / scenario.streams
-    return step_bytes * steps / 1e9 / statistics.median(outcome.memory_speeds)
+        read = scenario.context + scenario.streams * (TURN_TOKENS + scenario.new_tokens / 2)
+    kv_bytes = read * shape.kv_cells * _CELL_BYTES[row.variant.kv]
+    memory = (row.variant.weight_bytes + kv_bytes) / limits.memory
+    products = 2 * scenario.streams * (shape.products + shape.head) / _peak(row, limits)
+    attention = 4 * attended * shape.head_cells / limits.bf16
+    return max(memory, products + attention) / 1e9
+
+
+def _prefill_seconds(scenario: Scenario, row: Row, shape: Shape, limits: Limits) -> float:
+    """Of a whole prompt; a token attends to half of it on average."""
+    tokens = scenario.context
+    products = 2 * (tokens * shape.products + shape.head) / _peak(row, limits)
+    attention = 4 * tokens * (tokens / 2) * shape.head_cells / limits.bf16
+    return (products + attention) / 1e9
+
+
+def _peak(row: Row, limits: Limits) -> float:
+    return limits.bf16 if row.variant.weights in _SIXTEEN_BIT else limits.int8

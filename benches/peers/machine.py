@@ -1,11 +1,24 @@
-"""The machine: what it is, and how fast it reads memory."""
+"""The machine: what it is, and what it can do at most."""
 
 import json
 import platform
 import subprocess
+from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
+
+
+@dataclass(frozen=True)
+class Limits:
+    """Billions a second, of all threads together."""
+
+    memory: float
+    """Bytes read."""
+    bf16: float
+    """Multiplications and additions of bfloat16 dot products."""
+    int8: float
+    """Multiplications and additions of 8-bit dot products."""
 
 
 def description(threads: int) -> str:
@@ -17,8 +30,13 @@ def description(threads: int) -> str:
     return f"{name}, {psutil.cpu_count()} cores, {memory:.0f} GiB, {threads} threads"
 
 
-def memory_speed(bench: str, threads: int) -> float:
-    """Gigabytes a second that so many threads read together, the best of three."""
-    command = [bench, "memory", "--threads", str(threads), "--repeats", "3"]
+def limits(bench: str, threads: int) -> Limits:
+    """Measured now, the best of three."""
+    command = [bench, "limits", "--threads", str(threads), "--repeats", "3"]
     report = json.loads(subprocess.run(command, stdout=subprocess.PIPE, check=True).stdout)
-    return float(report["points"][0]["gigabytes_per_second"]["max"])
+    (point,) = report["points"]
+    return Limits(
+        memory=point["memory_gigabytes_per_second"]["max"],
+        bf16=point["bf16_gigaops_per_second"]["max"],
+        int8=point["int8_gigaops_per_second"]["max"],
+    )

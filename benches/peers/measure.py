@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 from peers.engines import Engine, Unavailable, Variant
+from peers.machine import Limits
 from peers.process import EngineError, EngineProcess
 from peers.prompts import PromptSource
 from peers.scenarios import Scenario, Workload
@@ -39,8 +40,8 @@ class Outcome:
 
     scenario: Scenario
     rows: list[Row] = field(default_factory=list)
-    memory_speeds: list[float] = field(default_factory=list)
-    """Gigabytes a second, measured in every round."""
+    limits: list[Limits] = field(default_factory=list)
+    """What the machine could do, measured in every round."""
     notes: list[str] = field(default_factory=list)
 
     def note(self, who: str, what: object) -> None:
@@ -65,10 +66,10 @@ class Meter:
         engines: list[Engine],
         source: PromptSource,
         rounds: int,
-        memory_speed: Callable[[], float],
+        limits: Callable[[], Limits],
     ) -> None:
         self._engines = engines
-        self._memory_speed = memory_speed
+        self._limits = limits
         self._source = source
         self._rounds = rounds
         self._chosen: dict[tuple[str, str], str] = {}
@@ -86,7 +87,7 @@ class Meter:
                     running.append(best)
                     outcome.rows.append(best.row)
             for number in range(1, self._rounds + 1):
-                outcome.memory_speeds.append(self._memory_speed())
+                outcome.limits.append(self._limits())
                 _round(running, work, number, outcome)
         return outcome
 

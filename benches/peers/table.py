@@ -2,8 +2,9 @@
 
 import statistics
 from collections.abc import Iterable
+from dataclasses import asdict
 
-from peers.limits import KvShape, share_of_memory_limit
+from peers.limits import Shape, share_of_limit
 from peers.measure import Outcome, Row
 
 _HEADER = (
@@ -15,11 +16,11 @@ _HEADER = (
     "median",
     "spread",
     "ours is",
-    "of memory limit",
+    "of the limit",
 )
 
 
-def render(outcomes: Iterable[Outcome], ours: set[str], shape: KvShape) -> str:
+def render(outcomes: Iterable[Outcome], ours: set[str], shape: Shape) -> str:
     """One line for each scenario and engine.
 
     ours: names of this server's engines; their "ours is" compares with the best of the others.
@@ -48,7 +49,7 @@ def as_json(outcome: Outcome) -> dict[str, object]:
     return {
         "scenario": outcome.scenario.name,
         "unit": outcome.scenario.unit,
-        "memory_gigabytes_per_second": outcome.memory_speeds,
+        "limits": [asdict(limits) for limits in outcome.limits],
         "notes": outcome.notes,
         "engines": [
             {
@@ -70,10 +71,10 @@ def _best(outcome: Outcome, rows: list[Row]) -> float | None:
     return choose(medians, default=None)
 
 
-def _cells(outcome: Outcome, row: Row, against: float | None, shape: KvShape) -> list[str]:
+def _cells(outcome: Outcome, row: Row, against: float | None, shape: Shape) -> list[str]:
     scenario, variant = outcome.scenario, row.variant
     median = statistics.median(row.figures)
-    share = share_of_memory_limit(outcome, row, shape)
+    share = share_of_limit(outcome, row, shape)
     return [
         scenario.title,
         variant.engine,

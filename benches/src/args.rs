@@ -23,7 +23,7 @@ pub(crate) struct Args {
     /// Measurements of each point.
     #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..))]
     pub(crate) repeats: u32,
-    /// Threads of `memory`.
+    /// Threads of `limits`.
     #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u16).range(1..))]
     pub(crate) threads: u16,
     /// More flags of the started server, after `--`.
@@ -46,10 +46,10 @@ pub(crate) enum Choice {
     Long,
     /// Requests a second of the router with a mock shard, beside a bare HTTP server.
     Router,
-    /// Gigabytes a second that threads read from memory.
-    Memory,
     /// Time between two native calls, and CPU time a step by part, at 1 and 32 streams.
     Overhead,
+    /// What the machine can do: memory read and dot products made a second.
+    Limits,
     /// Runs that standard input asks for: how `make bench-peers` measures this server.
     Drive,
 }

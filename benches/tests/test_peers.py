@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 from peers.adapters.wire import Settings
 from peers.engines import Variant
-from peers.limits import KvShape
+from peers.limits import Shape
+from peers.machine import Limits
 from peers.measure import Meter
 from peers.process import EngineError, EngineProcess
 from peers.prompts import Prompt, PromptSource
@@ -18,6 +19,9 @@ from text_generation_server.models.source import resolve
 
 COMMAND = (sys.executable, str(Path(__file__).parent / "fake_engine.py"))
 SETTINGS = Settings(model="", threads=1, streams=2, stream_tokens=64, options={"slow": 1.0})
+
+
+LIMITS = Limits(memory=10.0, bf16=100.0, int8=200.0)
 
 
 def scenario(name: str) -> Scenario:
@@ -93,19 +97,19 @@ def test_a_process_that_ends_says_why() -> None:
 
 def test_the_table_compares_the_best_variant_of_each(source: PromptSource) -> None:
     engines = [FakeKind("ours", 0.5), FakeKind("theirs", 4.0, 2.0), FakeKind("others", 3.0)]
-    meter = Meter(engines, source, rounds=3, memory_speed=lambda: 10.0)
+    meter = Meter(engines, source, rounds=3, limits=lambda: LIMITS)
     outcome = meter.measure(scenario("prefill-512"))
     theirs = outcome.rows[1]
     assert theirs.variant.weights == "slow 2.0"
     assert theirs.tried == {"slow 4.0": 128.0, "slow 2.0": 256.0}
     assert theirs.figures == [256.0] * 3
-    table = render([outcome], {"ours"}, KvShape(1))
+    table = render([outcome], {"ours"}, Shape(0, 0, 0, 0))
     assert "| ours | slow 0.5 | f16 | tokens/s | 1,024 | 0% | 4.00 x |" in table
     assert as_json(outcome)["scenario"] == "prefill-512"
 
 
 def test_alike_scenarios_keep_the_choice_of_weights(source: PromptSource) -> None:
-    meter = Meter([FakeKind("theirs", 4.0, 2.0)], source, rounds=1, memory_speed=lambda: 10.0)
+    meter = Meter([FakeKind("theirs", 4.0, 2.0)], source, rounds=1, limits=lambda: LIMITS)
     meter.measure(scenario("prefill-512"))
     later = meter.measure(scenario("prefill-2000"))
     assert list(later.rows[0].tried) == ["slow 2.0"]
@@ -113,14 +117,26 @@ def test_alike_scenarios_keep_the_choice_of_weights(source: PromptSource) -> Non
 
 def test_an_engine_that_fails_is_a_note_and_the_others_go_on(source: PromptSource) -> None:
     broken = replace(scenario("prefill-512"), context=13)
-    meter = Meter([FakeKind("theirs", 1.0)], source, rounds=1, memory_speed=lambda: 10.0)
+    meter = Meter([FakeKind("theirs", 1.0)], source, rounds=1, limits=lambda: LIMITS)
     outcome = meter.measure(broken)
     assert outcome.rows == []
     assert "13 tokens are not supported" in outcome.notes[0]
 
 
-def test_a_decode_is_held_against_the_bytes_it_reads(source: PromptSource) -> None:
-    meter = Meter([FakeKind("ours", 1.0)], source, rounds=1, memory_speed=lambda: 10.0)
-    outcome = meter.measure(scenario("decode-1-512"))
-    # One step a second reads 1 GB of weights; the memory gives 10.
-    assert "| 10% |" in render([outcome], {"ours"}, KvShape(0))
+@pytest.mark.parametrize(
+    ("name", "shape", "share"),
+    [
+        # A step a second reads 1 GB of weights, where the memory gives 10.
+        ("decode-1-512", Shape(0, 0, 0, 0), "10%"),
+        # And as much of KV: 544 tokens, 2 bytes a cell.
+        ("decode-1-512", Shape(10**9 // 1088, 0, 0, 0), "20%"),
+        # 512 prompt tokens a second, each 0.1 billion operations, where 200 are possible.
+        ("prefill-512", Shape(0, 0, 5 * 10**7, 0), "26%"),
+    ],
+)
+def test_engines_are_held_against_the_machine(
+    name: str, shape: Shape, share: str, source: PromptSource
+) -> None:
+    meter = Meter([FakeKind("ours", 1.0)], source, rounds=1, limits=lambda: LIMITS)
+    outcome = meter.measure(scenario(name))
+    assert f"| {share} |" in render([outcome], {"ours"}, shape)

@@ -1,8 +1,8 @@
 //! The scenarios, and the servers they run against.
 
 mod itl;
+mod limits;
 mod long;
-mod memory;
 mod overhead;
 mod router;
 mod throughput;
@@ -47,9 +47,9 @@ pub(crate) async fn run(args: &Args) -> Result<()> {
     if chosen(Choice::Router) {
         router::measure(args.repeats).await?.print()?;
     }
-    if args.scenario == Choice::Memory {
-        let points = memory::measure(args.threads.into(), args.repeats);
-        Report::new("memory", json!({"repeats": args.repeats}), points).print()?;
+    if args.scenario == Choice::Limits {
+        let points = limits::measure(args.threads.into(), args.repeats);
+        Report::new("limits", json!({"repeats": args.repeats}), points).print()?;
     }
     if args.scenario == Choice::Drive {
         drive::run(&args.launcher).await?;
