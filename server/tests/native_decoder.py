@@ -1,6 +1,8 @@
 """Native executors for tests, with what the operator does not choose chosen too."""
 
 import json
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from text_generation_server._native import Decoder
@@ -13,6 +15,7 @@ from text_generation_server.models.weights import raw_tensors
 Tensors = dict[str, Any]
 """As `Decoder.load` takes them."""
 
+REFUSALS = (ValueError, TypeError, IndexError, OverflowError, RuntimeError)
 ISAS = ("avx512-dot", "avx512", "avx2", "portable")
 
 
@@ -26,25 +29,33 @@ def tensors_of(source: ModelSource) -> Tensors:
     return {tensor.name: native_executor._given(tensor) for tensor in tensors}
 
 
+def refusal(call: Callable[[], object]) -> str | None:
+    """What the exception of a call says; None if there is none. Fails for a panic, which is no
+    `Exception`, and for work that threads took up before its mistake was seen."""
+    try:
+        call()
+    except REFUSALS as error:
+        text = str(error)
+        assert text and "thread failed" not in text and "panicked" not in text, text
+        return text
+    return None
+
+
 def supported_isas() -> list[str]:
     """Those of this machine: the others are refused before anything else is looked at."""
-    return [isa for isa in ISAS if "has no" not in _refusal(isa)]
+    texts = {isa: refusal(partial(Decoder.load, "{}", {}, num_threads=1, isa=isa)) for isa in ISAS}
+    return [isa for isa, text in texts.items() if "this processor has no" not in str(text)]
 
 
-def _refusal(isa: str) -> str:
-    try:
-        Decoder.load("{}", {}, num_threads=1, isa=isa)
-    except ValueError as error:
-        return str(error)
-    return ""
-
-
-def make_executor(source: ModelSource, num_threads: int = 1, **options: Any) -> NativeExecutor:
+def load_decoder(source: ModelSource, num_threads: int = 1, **options: Any) -> Decoder:
     """options: keyword arguments of `Decoder.load`."""
-    decoder = Decoder.load(
-        description_of(source), tensors_of(source), num_threads=num_threads, **options
-    )
-    return executor_of(decoder, source)
+    description, tensors = description_of(source), tensors_of(source)
+    return Decoder.load(description, tensors, num_threads=num_threads, **options)
+
+
+def make_executor(source: ModelSource, **options: Any) -> NativeExecutor:
+    """options: those of `load_decoder`."""
+    return executor_of(load_decoder(source, **options), source)
 
 
 def executor_of(decoder: Decoder, source: ModelSource) -> NativeExecutor:

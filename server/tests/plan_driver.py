@@ -118,3 +118,29 @@ def _starts(lengths: list[int]) -> np.ndarray:
 def _greedy(sequence: Sequence) -> SlotOpening:
     prompt = np.array(sequence.tokens, np.uint32)
     return SlotOpening(sequence.slot, SamplingParams(), prompt, np.empty(0, np.uint32))
+
+
+def small_plan() -> StepPlan:
+    """One token of a sequence on page 0."""
+    return plan_of([1], [0, 1], [0], [0, 1], [0])
+
+
+def plan_of(
+    tokens: list[int],
+    query_starts: list[int],
+    contexts: list[int],
+    page_starts: list[int],
+    pages: list[int],
+) -> StepPlan:
+    """Wants the logits of the last token."""
+    return StepPlan(
+        copies=np.empty((0, 2), np.int32),
+        tokens=np.array(tokens, np.uint32),
+        domains=np.zeros(len(tokens), np.uint64),
+        query_starts=np.array(query_starts, np.int32),
+        context_lengths=np.array(contexts, np.int32),
+        page_starts=np.array(page_starts, np.int32),
+        pages=np.array(pages, np.int32),
+        sample_rows=np.array([len(tokens) - 1], np.int32),
+        sample_slots=np.zeros(1, np.int32),
+    )
