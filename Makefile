@@ -19,7 +19,7 @@ RUST_SOURCES := $(shell find router server proto -name target -prune -o \
 	\( -name '*.rs' -o -name '*.proto' -o -name Cargo.toml \) -print) Cargo.toml Cargo.lock
 PY_TESTS := server/tests tests/contract benches/tests
 
-.PHONY: help build run test test-rust test-py test-e2e lint lint-rust lint-py lint-proto fmt proto \
+.PHONY: help build run test test-rust test-py test-e2e test-exactness lint lint-rust lint-py lint-proto fmt proto \
 	bench bench-peers quality gemma golden golden-tokens docs lock deny clean
 
 help: ## list the targets
@@ -40,6 +40,9 @@ test-py: $(VENV)/.dev $(PROGRAMS) ## unit and contract tests in Python
 
 test-e2e: $(VENV)/.dev $(PROGRAMS) $(CLIENT)/.installed ## the launcher with real clients
 	$(BIN)/pytest tests/e2e
+
+test-exactness: ## 10,000 random decoders and steps, to the bit (about half an hour)
+	PROPTEST_CASES=5000 $(CARGO) test --release --locked -p kernels -- decoder attention
 
 lint: lint-rust lint-py lint-proto ## formatting, lints, types, generated files
 

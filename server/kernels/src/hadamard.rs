@@ -2,7 +2,7 @@
 //! (QuaRot, arXiv:2404.00456).
 #![expect(unsafe_code, reason = "reads and writes by address")]
 
-use crate::norm::for_each_vector;
+use crate::norm::vectors;
 use crate::simd::{Isa, Kernel, LANES, Simd};
 
 /// Multiplies each block of `values` by the symmetric orthogonal Hadamard matrix of its size, the
@@ -31,13 +31,13 @@ pub(crate) fn rotate_vectors<S: Simd>(values: &mut [f32]) {
     let block = 1 << values.len().trailing_zeros();
     let factor = S::splat(1.0 / (block as f32).sqrt());
     let start = values.as_mut_ptr();
-    for_each_vector(values.len(), |at, count| {
+    for (at, count) in vectors(values.len()) {
         // SAFETY: `count` values from `at` on.
         unsafe {
             let x = S::mul(S::load_first(start.add(at), count), factor);
             S::store_first(start.add(at), within::<S>(x, block), count);
         }
-    });
+    }
     let mut stride = LANES;
     while stride < block {
         for pair in (0..values.len()).step_by(2 * stride) {

@@ -49,14 +49,14 @@ impl Kernel for RmsNorm<'_> {
     fn run<S: Simd>(self) {
         let length = self.weight.len();
         let mut squares = S::splat(0.0);
-        for_each_vector(length, |start, count| {
+        for (start, count) in vectors(length) {
             // SAFETY: `count` floats from `start` on are within the length.
             let x = unsafe { S::load_first(self.x.add(start), count) };
             squares = S::fma(x, x, squares);
-        });
+        }
         let mean = S::sum(squares) / length as f32;
         let factor = S::splat(1.0 / (mean + self.eps).sqrt());
-        for_each_vector(length, |start, count| {
+        for (start, count) in vectors(length) {
             // SAFETY: as above.
             unsafe {
                 let x = S::load_first(self.x.add(start), count);
@@ -64,20 +64,18 @@ impl Kernel for RmsNorm<'_> {
                 let scaled = S::mul(S::mul(x, factor), weight);
                 S::store_first(self.out.add(start), scaled, count);
             }
-        });
+        }
     }
 }
 
-/// Calls `body` with the start and the number of lanes of each vector of `length` floats.
+/// Start and number of lanes of each vector of `length` floats.
+///
+/// An iterator and not a function that takes a closure: vector operations in a closure are not
+/// inlined and become calls.
 #[inline(always)]
-pub(crate) fn for_each_vector(length: usize, mut body: impl FnMut(usize, usize)) {
-    let whole = length / LANES * LANES;
-    for start in (0..whole).step_by(LANES) {
-        body(start, LANES);
-    }
-    if whole < length {
-        body(whole, length - whole);
-    }
+pub(crate) fn vectors(length: usize) -> impl Iterator<Item = (usize, usize)> {
+    let starts = (0..length).step_by(LANES);
+    starts.map(move |start| (start, LANES.min(length - start)))
 }
 
 #[cfg(test)]

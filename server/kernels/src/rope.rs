@@ -2,7 +2,7 @@
 //! i + rotary / 2, cells behind `rotary` stay.
 #![expect(unsafe_code, reason = "reads and writes by address")]
 
-use crate::norm::for_each_vector;
+use crate::norm::vectors;
 use crate::simd::{Isa, Kernel, Simd};
 
 /// Cosines and sines of one position: `frequencies.len()` each.
@@ -52,7 +52,7 @@ impl Kernel for Rotate<'_> {
     #[inline(always)]
     fn run<S: Simd>(self) {
         let half = self.cosines.len();
-        for_each_vector(half, |start, count| {
+        for (start, count) in vectors(half) {
             // SAFETY: the head has two halves, and `count` cells from `start` on are in each.
             unsafe {
                 let first = self.head.as_mut_ptr().add(start);
@@ -65,7 +65,7 @@ impl Kernel for Rotate<'_> {
                 S::store_first(first, turned_a, count);
                 S::store_first(second, turned_b, count);
             }
-        });
+        }
     }
 }
 

@@ -5,7 +5,7 @@ use super::block::{Addresses, Block};
 use super::cells::{Cells, SCORE_STRIDE, WEIGHT_STRIDE, prefetch};
 use super::layout::{KvLayout, MAX_DIM};
 use super::softmax::Valid;
-use crate::norm::for_each_vector;
+use crate::norm::vectors;
 use crate::simd::{LANES, Simd};
 
 /// Bytes of a vector, which are those of 16 pairs.
@@ -16,13 +16,13 @@ pub(super) struct Bf16;
 /// Rounds a head, padded with zeros.
 #[inline(always)]
 fn round<S: Simd>(head: &[f32], to: &mut [u16; MAX_DIM]) {
-    for_each_vector(head.len(), |start, count| {
+    for (start, count) in vectors(head.len()) {
         // SAFETY: `count` values from `start` on are in both, and a whole vector in `to`.
         unsafe {
             let values = S::load_first(head.as_ptr().add(start), count);
             S::store_bf16(to.as_mut_ptr().add(start), values);
         }
-    });
+    }
 }
 
 impl Cells for Bf16 {

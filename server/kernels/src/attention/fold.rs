@@ -41,10 +41,10 @@ pub(super) unsafe fn finish<S: Simd>(state: *const f32, out: *mut f32, out_len: 
     // SAFETY: the caller's promise.
     unsafe {
         let factor = S::splat(1.0 / S::sum(S::load(state.add(LANES))));
-        crate::norm::for_each_vector(out_len, |start, count| {
+        for (start, count) in crate::norm::vectors(out_len) {
             let value = S::mul(S::load(state.add(VALUES + start)), factor);
             // Whether a zero is negative depends on how many keys of weight 0 followed.
             S::store_first(out.add(start), S::add(value, S::splat(0.0)), count);
-        });
+        }
     }
 }

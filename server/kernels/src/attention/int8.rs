@@ -11,7 +11,7 @@ use super::cells::{Cells, SCORE_STRIDE, WEIGHT_STRIDE, prefetch};
 use super::hadamard::rotate;
 use super::layout::{KvLayout, MAX_DIM};
 use super::softmax::Valid;
-use crate::norm::for_each_vector;
+use crate::norm::vectors;
 use crate::simd::{LANES, Simd};
 
 /// Bytes of a vector, which are those of 16 fours.
@@ -37,12 +37,12 @@ pub(super) struct Int8;
 fn quantize<S: Simd>(head: &[f32], codes: &mut [i8; MAX_DIM]) -> f32 {
     let mut largest = S::splat(0.0);
     let mut is_finite = u16::MAX;
-    for_each_vector(head.len(), |start, count| {
+    for (start, count) in vectors(head.len()) {
         // SAFETY: `count` values from `start` on are in the head.
         let size = S::abs(unsafe { S::load_first(head.as_ptr().add(start), count) });
         largest = S::max(largest, size);
         is_finite &= S::greater(S::splat(f32::INFINITY), size);
-    });
+    }
     let scale = S::largest(largest) / 127.0;
     let scale = if is_finite == u16::MAX {
         scale
@@ -50,7 +50,7 @@ fn quantize<S: Simd>(head: &[f32], codes: &mut [i8; MAX_DIM]) -> f32 {
         f32::NAN
     };
     let factor = S::splat(if scale > 0.0 { 1.0 / scale } else { 0.0 });
-    for_each_vector(head.len(), |start, count| {
+    for (start, count) in vectors(head.len()) {
         // SAFETY: as above, and a whole vector of codes is there.
         unsafe {
             let values = S::load_first(head.as_ptr().add(start), count);
@@ -59,7 +59,7 @@ fn quantize<S: Simd>(head: &[f32], codes: &mut [i8; MAX_DIM]) -> f32 {
                 S::to_i(S::mul(values, factor)),
             );
         }
-    });
+    }
     scale
 }
 

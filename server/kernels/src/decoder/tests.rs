@@ -138,7 +138,8 @@ fn run(case: &Case, tokens: &[Vec<u32>]) -> Vec<Vec<Vec<u32>>> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 500, ..ProptestConfig::default() })]
+    // Twice PROPTEST_CASES, or 512: `make test-exactness` asks for many more.
+    #![proptest_config(ProptestConfig::with_cases(2 * ProptestConfig::default().cases))]
 
     #[test]
     fn logits_are_those_of_the_tokens_alone(case in cases()) {

@@ -2,7 +2,7 @@
 #![expect(unsafe_code, reason = "reads by address")]
 
 use super::layout::CHUNK;
-use crate::norm::for_each_vector;
+use crate::norm::vectors;
 use crate::simd::{LANES, Simd};
 
 /// Largest code; -128 is not used.
@@ -30,12 +30,12 @@ pub(super) fn chunk<S: Simd>(values: &[f32], index: usize) -> [S::F; 2] {
 #[inline(always)]
 pub(super) fn magnitude<S: Simd>(values: &[f32]) -> f32 {
     let (mut largest, mut poison) = (S::splat(0.0), S::splat(0.0));
-    for_each_vector(values.len(), |start, count| {
+    for (start, count) in vectors(values.len()) {
         // SAFETY: `count` values from `start` on.
         let x = unsafe { S::load_first(values.as_ptr().add(start), count) };
         largest = S::max(largest, S::abs(x));
         poison = S::fma(x, S::splat(0.0), poison);
-    });
+    }
     S::largest(largest) + S::sum(poison)
 }
 

@@ -65,6 +65,9 @@ impl Simd for Avx2 {
     }
     #[inline(always)]
     unsafe fn load_first(from: *const f32, count: usize) -> Floats {
+        if count == LANES {
+            return unsafe { Self::load(from) };
+        }
         let mut lanes = [0.0; LANES];
         unsafe {
             std::ptr::copy_nonoverlapping(from, lanes.as_mut_ptr(), count);
@@ -73,6 +76,9 @@ impl Simd for Avx2 {
     }
     #[inline(always)]
     unsafe fn store_first(to: *mut f32, x: Floats, count: usize) {
+        if count == LANES {
+            return unsafe { Self::store(to, x) };
+        }
         let mut lanes = [0.0; LANES];
         unsafe {
             Self::store(lanes.as_mut_ptr(), x);
