@@ -11,6 +11,11 @@ use std::time::Duration;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
+use recent::Recent;
+
+mod pipeline;
+mod recent;
+
 /// Longest time that a stretch of [`STRETCH_BYTES`] of a text may take to encode: natural text takes
 /// a tenth of it.
 const STRETCH_LIMIT: Duration = Duration::from_secs(2);
@@ -23,6 +28,9 @@ pub const WORKER_LIMIT: Duration = Duration::from_secs(10);
 pub struct Tokenizer {
     inner: Arc<tokenizers::Tokenizer>,
     special_ids: HashSet<u32>,
+    /// Special tokens put before and after a text.
+    around: [Vec<u32>; 2],
+    recent: Arc<Recent>,
     workers: Arc<Semaphore>,
 }
 
@@ -79,12 +87,14 @@ impl Tokenizer {
             .map(|(id, _)| *id);
         Ok(Self {
             special_ids: special_ids.collect(),
+            around: around(&inner).map_err(bad_file)?,
+            recent: Arc::new(Recent::new(&inner)),
             inner: Arc::new(inner),
             workers: Arc::new(Semaphore::new(workers.max(1))),
         })
     }
 
-    /// Token ids of a text.
+    /// Token ids of a text. What it has in common with a text encoded lately is not encoded again.
     ///
     /// # Errors
     /// Any [`TokenizeError`] but `BadFile`.
@@ -93,11 +103,15 @@ impl Tokenizer {
         text: String,
         specials: Specials,
     ) -> Result<Vec<u32>, TokenizeError> {
-        self.on_worker(text.len(), move |tokenizer| {
-            let encoding = tokenizer.encode_fast(text, specials == Specials::Add)?;
-            Ok(encoding.get_ids().to_vec())
+        let recent = Arc::clone(&self.recent);
+        let bytes = text.len();
+        let encode = move |tokenizer: &tokenizers::Tokenizer| recent.encode(tokenizer, text);
+        let ids = self.on_worker(bytes, encode).await?;
+        let [before, after] = &self.around;
+        Ok(match specials {
+            Specials::Omit => ids,
+            Specials::Add => [before, ids.as_slice(), after].concat(),
         })
-        .await
     }
 
     /// Tokens of a text together with the bytes each stands for.
@@ -167,6 +181,18 @@ impl Tokenizer {
             Ok(permit) => Ok(permit.expect("the semaphore is never closed")),
         }
     }
+}
+
+/// The special tokens that a tokenizer puts before and after a text: the same for every text.
+fn around(tokenizer: &tokenizers::Tokenizer) -> tokenizers::Result<[Vec<u32>; 2]> {
+    const PROBE: &str = "a";
+    let plain = tokenizer.encode_fast(PROBE, false)?;
+    let whole = tokenizer.encode_fast(PROBE, true)?;
+    let (plain, whole) = (plain.get_ids(), whole.get_ids());
+    let at = (0..=whole.len())
+        .find(|&at| whole[at..].starts_with(plain))
+        .ok_or("the post-processor changes the tokens of the text")?;
+    Ok([whole[..at].to_vec(), whole[at + plain.len()..].to_vec()])
 }
 
 /// Longest time that a text of so many bytes may take to encode.
