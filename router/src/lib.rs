@@ -10,11 +10,14 @@ pub mod config;
 pub mod dispatch;
 pub mod error;
 pub mod generation;
+pub mod keys;
 pub mod metrics;
 #[cfg(feature = "mock-shard")]
 pub mod mock_shard;
 pub mod model;
+mod outage;
 mod queue;
+mod rate;
 pub mod request;
 pub mod serve;
 mod shard;

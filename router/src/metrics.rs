@@ -10,9 +10,11 @@ use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 
 use crate::error::{ApiError, Limit};
 use crate::generation::Finished;
+use crate::keys::Tenant;
 use crate::pb;
 
 const REQUEST_COUNT: &str = "tgi_request_count";
+const TENANT_REQUESTS: &str = "tgi_tenant_requests";
 const REQUEST_SUCCESS: &str = "tgi_request_success";
 const REQUEST_FAILURE: &str = "tgi_request_failure";
 const REQUEST_DURATION: &str = "tgi_request_duration";
@@ -50,8 +52,9 @@ const UNKNOWN_EVENTS: &str = "tgi_shard_unknown_events";
 const CONNECTIONS: &str = "tgi_connections";
 const TASKS: &str = "tgi_tasks";
 
-const COUNTERS: [(&str, &str); 18] = [
+const COUNTERS: [(&str, &str); 19] = [
     (REQUEST_COUNT, "requests received"),
+    (TENANT_REQUESTS, "requests of known callers, by tenant"),
     (REQUEST_SUCCESS, "answers completed"),
     (REQUEST_FAILURE, "requests refused or failed, by err"),
     (LIMIT_HITS, "requests refused because of a bound, by limit"),
@@ -297,4 +300,9 @@ pub(crate) fn work(before: &pb::Load, now: &pb::Load) {
     ] {
         counter!(name).increment(total(now).saturating_sub(total(before)));
     }
+}
+
+/// A tenant sent a request.
+pub(crate) fn tenant_request(tenant: &Tenant) {
+    counter!(TENANT_REQUESTS, "tenant" => tenant.name().to_owned()).increment(1);
 }

@@ -4,11 +4,13 @@
 
 pub mod answer;
 pub mod auth;
+pub(crate) mod browsers;
 pub mod detokenize;
 pub mod extract;
 pub mod native;
 pub mod openai;
 pub mod openapi;
+pub(crate) mod request_id;
 pub mod routes;
 pub mod sse;
 pub mod stop;

@@ -21,7 +21,9 @@ use crate::api::routes;
         routes::completions::completions,
         routes::models::models,
         routes::info::info,
-        routes::health::health,
+        routes::health::ready,
+        routes::health::live,
+        routes::health::startup,
         routes::metrics::metrics,
     )
 )]

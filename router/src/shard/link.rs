@@ -137,7 +137,7 @@ impl Link {
             tokenizer: Arc::new(tokenizer),
             template,
             loaded_at: SystemTime::now(),
-            dispatcher: Dispatcher::start(&self.state.config().router),
+            dispatcher: Dispatcher::start(&self.state.config().router, self.state.outage()),
         });
         self.state.publish(Arc::clone(&model));
         if let Some(replaced) = present {

@@ -92,7 +92,10 @@ async fn a_text_is_refused_when_no_worker_gets_free() {
     let tokenizer = byte_level();
     let _all = tokenizer.workers.acquire_many(2).await.unwrap();
     let refused = tokenizer.encode("a".into(), Specials::Omit).await;
-    assert!(matches!(refused, Err(TokenizeError::Busy)), "{refused:?}");
+    assert!(
+        matches!(refused, Err(TokenizeError::Busy { .. })),
+        "{refused:?}"
+    );
 }
 
 #[test]
