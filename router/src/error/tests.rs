@@ -96,7 +96,10 @@ async fn messages_routes_answer_in_anthropics_form_and_statuses() {
         (ApiError::NotFound, 404, "not_found_error"),
     ] {
         let (response, body) = answer("/v1/messages", error).await;
-        assert_eq!((response.status().as_u16(), &body["error"]["type"]), (status, &kind.into()));
+        assert_eq!(
+            (response.status().as_u16(), &body["error"]["type"]),
+            (status, &kind.into())
+        );
     }
     let (_, body) = answer("/v1/messagesX", overloaded()).await;
     assert_eq!(body["error"]["code"], "overloaded");
