@@ -6,12 +6,16 @@ use crate::error::ApiError;
 use crate::request::{Sampling, ValidRequest};
 
 mod check;
+mod messages;
 mod native;
 mod openai;
+mod responses;
 
 pub use check::invalid;
+pub use messages::message;
 pub use native::native;
 pub use openai::{chat, completion};
+pub use responses::response;
 
 use check::at_most;
 
@@ -54,6 +58,22 @@ pub enum Delivery {
     Whole,
     /// Token by token.
     Stream,
+}
+
+impl Default for Plan {
+    /// One sampled answer from the model's own distribution.
+    fn default() -> Self {
+        Self {
+            sampling: Sampling::default(),
+            seed: None,
+            max_new_tokens: None,
+            truncate: None,
+            stop: vec![],
+            top_n_tokens: 0,
+            ignore_eos: false,
+            answers: 1,
+        }
+    }
 }
 
 impl Plan {
