@@ -12,7 +12,7 @@ use etcetera::BaseStrategy;
 use etcetera::base_strategy::Xdg;
 use serde::de::DeserializeOwned;
 use text_generation_router::config::{
-    Dtype, ExecutorKind, HttpLimits, KvCacheDtype, Limits, Quantize, Secret,
+    Dtype, ExecutorKind, GrammarConfig, HttpLimits, KvCacheDtype, Limits, Quantize, Secret,
 };
 use tracing_subscriber::filter::Targets;
 
@@ -32,6 +32,8 @@ pub struct Args {
     pub(crate) engine: EngineArgs,
     #[command(flatten)]
     pub(crate) limits: LimitArgs,
+    #[command(flatten)]
+    pub(crate) grammar: GrammarArgs,
     #[command(flatten)]
     pub(crate) http: HttpArgs,
     /// The launcher's own behaviour.
@@ -192,6 +194,34 @@ pub(crate) struct LimitArgs {
     /// Messages of one chat request.
     #[arg(long, env, default_value_t = Limits::default().max_messages)]
     pub(crate) max_messages: usize,
+}
+
+/// Grammars, and bounds on them.
+#[derive(Debug, Clone, clap::Args)]
+#[command(next_help_heading = "Grammars")]
+pub(crate) struct GrammarArgs {
+    /// Refuse requests that bring a grammar, a schema or a response format.
+    #[arg(long, env)]
+    pub(crate) disable_grammar_support: bool,
+    /// Bytes of one schema, expression or grammar.
+    #[arg(long, env, default_value_t = GrammarConfig::default().max_bytes)]
+    pub(crate) max_grammar_bytes: usize,
+    /// Milliseconds that making a parser of one may take.
+    #[arg(long, env, default_value_t = GrammarConfig::default().max_compile_ms)]
+    pub(crate) max_grammar_compile_ms: u64,
+    /// Symbols in the productions of one.
+    #[arg(long, env, default_value_t = GrammarConfig::default().max_size)]
+    pub(crate) max_grammar_size: usize,
+    /// Work of building the lexer of one, in nodes of regular expressions.
+    #[arg(long, env, default_value_t = GrammarConfig::default().max_fuel)]
+    pub(crate) max_grammar_fuel: u64,
+    /// States of the lexer of one, 1 to 2 kB each.
+    #[arg(long, env, default_value_t = GrammarConfig::default().max_lexer_states)]
+    pub(crate) max_grammar_lexer_states: usize,
+    /// Memory for what is known of grammars that were checked.
+    #[arg(long, env, value_name = "SIZE",
+          default_value_t = ByteSize(GrammarConfig::default().cache_bytes))]
+    pub(crate) grammar_cache: ByteSize,
 }
 
 /// Bounds on connections and bodies.

@@ -5,11 +5,11 @@ use std::path::Path;
 
 use http::HeaderValue;
 use text_generation_router::config::{
-    Dtype, EngineConfig, ExecutorKind, HttpLimits, KvCacheDtype, Limits, ModelConfig, RouterConfig,
-    ServeConfig,
+    Dtype, EngineConfig, ExecutorKind, GrammarConfig, HttpLimits, KvCacheDtype, Limits,
+    ModelConfig, RouterConfig, ServeConfig,
 };
 
-use crate::args::{Args, EngineArgs, ModelArgs};
+use crate::args::{Args, EngineArgs, GrammarArgs, ModelArgs};
 
 #[cfg(test)]
 mod tests;
@@ -185,12 +185,24 @@ fn check_limits(args: &Args, mistakes: &mut Mistakes) {
         ("--max-queued-tokens", limits.max_queued_tokens),
         ("--max-client-batch-size", limits.max_client_batch_size),
         ("--max-messages", limits.max_messages),
+        ("--max-grammar-bytes", args.grammar.max_grammar_bytes),
+        ("--max-grammar-size", args.grammar.max_grammar_size),
+        (
+            "--max-grammar-lexer-states",
+            args.grammar.max_grammar_lexer_states,
+        ),
         ("--payload-limit", http.payload_limit),
         ("--max-connections", http.max_connections),
         ("--max-header-bytes", http.max_header_bytes),
         ("--max-headers", http.max_headers),
     ];
-    let seconds = [
+    let numbers = [
+        (
+            "--max-grammar-compile-ms",
+            args.grammar.max_grammar_compile_ms,
+        ),
+        ("--max-grammar-fuel", args.grammar.max_grammar_fuel),
+        ("--grammar-cache", args.grammar.grammar_cache.0),
         ("--max-queue-seconds", limits.max_queue_seconds),
         ("--request-timeout", limits.request_timeout),
         ("--header-timeout", http.header_timeout),
@@ -201,7 +213,7 @@ fn check_limits(args: &Args, mistakes: &mut Mistakes) {
     sizes
         .iter()
         .for_each(|(flag, value)| mistakes.positive(flag, value));
-    seconds
+    numbers
         .iter()
         .for_each(|(flag, value)| mistakes.positive(flag, value));
     mistakes.positive("--max-best-of", &limits.max_best_of);
@@ -226,6 +238,7 @@ fn socket_path(run_dir: &Path) -> String {
 fn into_config(args: Args, run_dir: &Path) -> ServeConfig {
     ServeConfig {
         engine: engine_config(&args.engine, run_dir),
+        grammar: grammar_config(&args.grammar),
         model: ModelConfig {
             cache_dir: args.model.cache_dir(),
             model_id: args.model.model_id,
@@ -268,6 +281,18 @@ fn into_config(args: Args, run_dir: &Path) -> ServeConfig {
             validation_workers: args.server.validation_workers,
             graceful_termination_timeout: args.server.graceful_termination_timeout,
         },
+    }
+}
+
+fn grammar_config(grammar: &GrammarArgs) -> GrammarConfig {
+    GrammarConfig {
+        enabled: !grammar.disable_grammar_support,
+        max_bytes: grammar.max_grammar_bytes,
+        max_compile_ms: grammar.max_grammar_compile_ms,
+        max_size: grammar.max_grammar_size,
+        max_fuel: grammar.max_grammar_fuel,
+        max_lexer_states: grammar.max_grammar_lexer_states,
+        cache_bytes: grammar.grammar_cache.0,
     }
 }
 

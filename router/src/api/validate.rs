@@ -3,9 +3,11 @@
 //! tokens of the prompt, whether it fits ([`Plan::fit`]).
 
 use crate::error::ApiError;
+use crate::grammar::Grammar;
 use crate::request::{Sampling, ValidRequest};
 
 mod check;
+mod grammar;
 mod native;
 mod openai;
 
@@ -34,6 +36,8 @@ pub struct Plan {
     pub ignore_eos: bool,
     /// Answers to draw for each prompt, at least 1.
     pub answers: u32,
+    /// What the answers must follow. [`crate::api::answer::start`] checks it.
+    pub grammar: Option<Grammar>,
 }
 
 /// What a model has room for.
@@ -97,6 +101,7 @@ impl Plan {
             },
             stop_token_ids,
             top_n_tokens: self.top_n_tokens,
+            grammar: self.grammar.clone(),
         })
     }
 }

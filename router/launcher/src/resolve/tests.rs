@@ -230,7 +230,9 @@ fn every_flag() -> ServeConfig {
         --page-tokens 16 --max-concurrent-requests 11 --max-queued-tokens 12 \
         --max-queue-seconds 13 --request-timeout 14 --max-best-of 6 --max-stop-sequences 7 \
         --max-stop-bytes 18 --max-top-n-tokens 9 --max-client-batch-size 10 --max-messages 19 \
-        --payload-limit 20 --max-body-bytes-in-flight 21 --max-connections 22 \
+        --disable-grammar-support --max-grammar-bytes 31 --max-grammar-compile-ms 32 \
+        --max-grammar-size 33 --max-grammar-fuel 34 --max-grammar-lexer-states 35 \
+        --grammar-cache 36B --payload-limit 20 --max-body-bytes-in-flight 21 --max-connections 22 \
         --max-header-bytes 23 --max-headers 24 --header-timeout 25 --body-timeout 26 \
         --write-stall-timeout 27";
     resolved(&text.split_whitespace().collect::<Vec<_>>()).expect("every flag is right")
