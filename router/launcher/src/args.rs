@@ -1,7 +1,7 @@
 //! What the operator typed: flags and environment variables, with no rule that spans two of them.
 //!
-//! Every flag is also an environment variable in upper snake case, `--hostname` apart: container
-//! engines set `HOSTNAME` to the container's id. Rules live in [`crate::resolve`].
+//! Every flag is also an environment variable in upper snake case. That of `--hostname` is
+//! `LISTEN_HOSTNAME`: container engines set `HOSTNAME` to the container's id. Rules live in [`crate::resolve`].
 
 use std::ffi::OsStr;
 use std::marker::PhantomData;
@@ -26,7 +26,7 @@ use crate::tgi::TgiArgs;
 ///
 /// Started without flags it serves a small model that is installed beside it, on
 /// 127.0.0.1:3000. Every flag is also an environment variable in upper snake case
-/// (`--max-batch-size` is `MAX_BATCH_SIZE`), except `--hostname`.
+/// (`--max-batch-size` is `MAX_BATCH_SIZE`; `--hostname` is `LISTEN_HOSTNAME`).
 #[derive(Debug, Clone, Parser)]
 #[command(name = "text-generation-launcher", version, max_term_width = 100,
           after_long_help = exit_codes())]
@@ -120,8 +120,8 @@ impl ModelArgs {
 #[derive(Debug, Clone, clap::Args)]
 #[command(next_help_heading = "Server")]
 pub(crate) struct ServerArgs {
-    /// Address to listen on; 0.0.0.0 takes every interface. Has no environment variable.
-    #[arg(long, default_value = "127.0.0.1")]
+    /// Address to listen on; 0.0.0.0 takes every interface.
+    #[arg(long, env = "LISTEN_HOSTNAME", default_value = "127.0.0.1")]
     pub(crate) hostname: String,
     /// Port to listen on; 0 takes a free one.
     #[arg(long, short, env, default_value_t = 3000)]

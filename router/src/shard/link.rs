@@ -139,6 +139,7 @@ impl Link {
             loaded_at: SystemTime::now(),
             dispatcher: Dispatcher::start(&self.state.config().router),
         });
+        metrics::model(&model.info, present.as_deref().map(|model| &model.info));
         self.state.publish(Arc::clone(&model));
         if let Some(replaced) = present {
             replaced.dispatcher.close().await;
