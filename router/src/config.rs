@@ -178,6 +178,10 @@ pub struct Limits {
     pub max_client_batch_size: usize,
     /// Messages of one chat request.
     pub max_messages: usize,
+    /// Responses kept for `/v1/responses`; the oldest makes room. 0 keeps none.
+    pub max_stored_responses: usize,
+    /// Bytes of them together, conversations included.
+    pub max_stored_response_bytes: usize,
     /// Longest life of a request, in seconds.
     pub request_timeout: u64,
 }
@@ -246,6 +250,8 @@ impl Default for Limits {
             max_top_n_tokens: 20,
             max_client_batch_size: 4,
             max_messages: 1024,
+            max_stored_responses: 10_000,
+            max_stored_response_bytes: 64 * 1024 * 1024,
             request_timeout: 1800,
         }
     }

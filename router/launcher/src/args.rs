@@ -225,6 +225,13 @@ pub(crate) struct LimitArgs {
     /// Messages of one chat request.
     #[arg(long, env, default_value_t = Limits::default().max_messages)]
     pub(crate) max_messages: usize,
+    /// Responses kept for /v1/responses to fetch and to continue; the oldest makes room. 0 keeps
+    /// none.
+    #[arg(long, env, default_value_t = Limits::default().max_stored_responses)]
+    pub(crate) max_stored_responses: usize,
+    /// Bytes of the kept responses, each with its whole conversation; the oldest makes room.
+    #[arg(long, env, default_value_t = Limits::default().max_stored_response_bytes)]
+    pub(crate) max_stored_response_bytes: usize,
 }
 
 /// Bounds on connections and bodies.

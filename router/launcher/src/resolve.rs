@@ -221,6 +221,8 @@ fn into_config(args: Args, run_dir: &Path) -> ServeConfig {
                 max_top_n_tokens: args.limits.max_top_n_tokens,
                 max_client_batch_size: args.limits.max_client_batch_size,
                 max_messages: args.limits.max_messages,
+                max_stored_responses: args.limits.max_stored_responses,
+                max_stored_response_bytes: args.limits.max_stored_response_bytes,
                 request_timeout: args.limits.request_timeout,
             },
             http: HttpLimits {

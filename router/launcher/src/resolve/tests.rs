@@ -251,6 +251,7 @@ fn every_flag() -> ServeConfig {
         --page-tokens 16 --max-concurrent-requests 11 --max-queued-tokens 12 \
         --max-queue-seconds 13 --request-timeout 14 --max-best-of 6 --max-stop-sequences 7 \
         --max-stop-bytes 18 --max-top-n-tokens 9 --max-client-batch-size 10 --max-messages 19 \
+        --max-stored-responses 28 --max-stored-response-bytes 29 \
         --payload-limit 20 --max-body-bytes-in-flight 21 --max-connections 22 \
         --max-header-bytes 23 --max-headers 24 --header-timeout 25 --body-timeout 26 \
         --write-stall-timeout 27";
