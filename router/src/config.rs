@@ -180,6 +180,10 @@ pub struct Limits {
     pub max_client_batch_size: usize,
     /// Messages of one chat request.
     pub max_messages: usize,
+    /// Responses kept for `/v1/responses`; the oldest makes room. 0 keeps none.
+    pub max_stored_responses: usize,
+    /// Bytes of them together, conversations included.
+    pub max_stored_response_bytes: usize,
     /// Longest life of a request, in seconds.
     pub request_timeout: u64,
 }
@@ -189,19 +193,19 @@ pub struct Limits {
 #[serde(deny_unknown_fields)]
 pub struct GrammarConfig {
     /// Whether requests may bring a grammar.
-    pub enabled: bool,
+    pub grammar_support: bool,
     /// Bytes of a schema, an expression or a grammar as it was sent.
-    pub max_bytes: usize,
+    pub max_grammar_bytes: usize,
     /// Longest time that making a parser of it may take, in milliseconds.
-    pub max_compile_ms: u64,
+    pub max_grammar_compile_ms: u64,
     /// Symbols in the productions of its parser.
-    pub max_size: usize,
+    pub max_grammar_size: usize,
     /// Work of building its lexer, in nodes of regular expressions.
-    pub max_fuel: u64,
+    pub max_grammar_fuel: u64,
     /// States of its lexer, 1 to 2 kB each.
-    pub max_lexer_states: usize,
+    pub max_grammar_lexer_states: usize,
     /// Bytes of checked grammars that the router remembers.
-    pub cache_bytes: u64,
+    pub grammar_cache_bytes: u64,
 }
 
 /// Bounds on connections and bodies.
@@ -268,6 +272,8 @@ impl Default for Limits {
             max_top_n_tokens: 20,
             max_client_batch_size: 4,
             max_messages: 1024,
+            max_stored_responses: 10_000,
+            max_stored_response_bytes: 64 * 1024 * 1024,
             request_timeout: 1800,
         }
     }
@@ -276,13 +282,13 @@ impl Default for Limits {
 impl Default for GrammarConfig {
     fn default() -> Self {
         Self {
-            enabled: true,
-            max_bytes: 64 * 1024,
-            max_compile_ms: 250,
-            max_size: 500_000,
-            max_fuel: 1_000_000,
-            max_lexer_states: 50_000,
-            cache_bytes: 64 * 1024 * 1024,
+            grammar_support: true,
+            max_grammar_bytes: 64 * 1024,
+            max_grammar_compile_ms: 250,
+            max_grammar_size: 500_000,
+            max_grammar_fuel: 1_000_000,
+            max_grammar_lexer_states: 50_000,
+            grammar_cache_bytes: 64 * 1024 * 1024,
         }
     }
 }

@@ -17,6 +17,7 @@ pub mod mock_shard;
 pub mod model;
 mod queue;
 pub mod request;
+pub mod response_store;
 pub mod serve;
 mod shard;
 

@@ -11,6 +11,7 @@ use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 use crate::error::{ApiError, Limit};
 use crate::generation::Finished;
 use crate::pb;
+use crate::response_store::Bound;
 
 #[cfg(test)]
 mod page;
@@ -129,6 +130,17 @@ pub(crate) fn request_succeeded(finished: &Finished, total: Duration) {
         .record(inference / finished.generated_tokens.max(1));
     histogram!(table::REQUEST_GENERATED_TOKENS.name).record(f64::from(finished.generated_tokens));
     histogram!(table::REQUEST_CACHED_TOKENS.name).record(f64::from(receipt.cached_tokens));
+}
+
+/// What the store of responses holds.
+pub(crate) fn stored_responses(count: usize, bytes: usize) {
+    gauge!(table::STORED_RESPONSES.name).set(count as f64);
+    gauge!(table::STORED_RESPONSE_BYTES.name).set(bytes as f64);
+}
+
+/// A response was not kept, or no longer.
+pub(crate) fn response_dropped(bound: Bound) {
+    counter!(table::DROPPED_RESPONSES.name, "limit" => bound.name()).increment(1);
 }
 
 /// A client left its request.

@@ -17,6 +17,7 @@ use crate::grammar::Grammars;
 use crate::metrics;
 use crate::pb::EngineInfo;
 use crate::request::ValidRequest;
+use crate::response_store::ResponseStore;
 use crate::serve::Readiness;
 
 /// Names that mean the served model, whatever it is.
@@ -86,11 +87,13 @@ struct Shared {
     /// Loaded models by id.
     models: RwLock<BTreeMap<String, Arc<Model>>>,
     readiness: watch::Sender<Readiness>,
+    responses: ResponseStore,
 }
 
 impl AppState {
     pub(crate) fn new(config: ServeConfig) -> Self {
         let shared = Shared {
+            responses: ResponseStore::new(&config.router.limits),
             config,
             models: RwLock::default(),
             readiness: watch::Sender::new(Readiness::Loading),
@@ -108,6 +111,12 @@ impl AppState {
     #[must_use]
     pub fn limits(&self) -> &Limits {
         &self.config().router.limits
+    }
+
+    /// The responses that later requests may fetch or continue.
+    #[must_use]
+    pub fn responses(&self) -> &ResponseStore {
+        &self.0.responses
     }
 
     /// The served model.

@@ -83,13 +83,13 @@ class EngineConfig:
 class GrammarConfig:
     """Whether answers can be made to follow a grammar, and bounds on grammars."""
 
-    enabled: bool
-    max_bytes: int
-    max_compile_ms: int
-    max_size: int
-    max_fuel: int
-    max_lexer_states: int
-    cache_bytes: int
+    grammar_support: bool
+    max_grammar_bytes: int
+    max_grammar_compile_ms: int
+    max_grammar_size: int
+    max_grammar_fuel: int
+    max_grammar_lexer_states: int
+    grammar_cache_bytes: int
 
     @classmethod
     def from_json(cls, values: dict[str, Any]) -> Self:

@@ -13,7 +13,7 @@ use crate::api::types::native::{
 };
 use crate::api::validate::{self, Delivery};
 use crate::config::Limits;
-use crate::error::ApiError;
+use crate::error::{ApiError, Form};
 use crate::generation;
 use crate::model::Model;
 
@@ -187,7 +187,7 @@ impl Encode for StreamEncoder {
     }
 
     fn error(&self, error: &ApiError) -> Event {
-        sse::json(&error.native_body())
+        sse::json(&Form::Native.body(error))
     }
 }
 

@@ -8,7 +8,7 @@ use uuid::Uuid;
 use crate::api::answer::{Completed, Outcome};
 use crate::api::sse;
 use crate::api::types::openai::{FinishReason, Usage};
-use crate::error::ApiError;
+use crate::error::{ApiError, Form};
 use crate::generation;
 use crate::model::Model;
 
@@ -105,7 +105,7 @@ pub fn done() -> Event {
 
 /// The frame of an error.
 pub fn error(error: &ApiError) -> Event {
-    sse::json(&error.openai_body())
+    sse::json(&Form::OpenAi.body(error))
 }
 
 impl From<generation::FinishReason> for FinishReason {

@@ -65,22 +65,22 @@ impl Grammars {
     /// grammars still serves all other requests.
     #[must_use]
     pub fn new(tokenizer: &[u8], info: &EngineInfo, config: &GrammarConfig) -> Self {
-        let parsers = if config.enabled {
+        let parsers = if config.grammar_support {
             Parsers::new(tokenizer, info, config)
                 .map(Arc::new)
                 .map_err(|error| format!("this model cannot follow grammars: {error:#}"))
         } else {
             Err("grammars are disabled on this server (--disable-grammar-support)".to_owned())
         };
-        if let (true, Err(reason)) = (config.enabled, &parsers) {
+        if let (true, Err(reason)) = (config.grammar_support, &parsers) {
             tracing::warn!("{reason}");
         }
-        let expected = config.cache_bytes / (1024 + ENTRY_BYTES as u64);
+        let expected = config.grammar_cache_bytes / (1024 + ENTRY_BYTES as u64);
         let expected = usize::try_from(expected).unwrap_or(usize::MAX).max(1);
         Self {
             parsers,
             config: config.clone(),
-            verdicts: Cache::with_weighter(expected, config.cache_bytes, Bytes),
+            verdicts: Cache::with_weighter(expected, config.grammar_cache_bytes, Bytes),
             workers: Arc::new(Semaphore::new(WORKERS)),
         }
     }
@@ -95,7 +95,7 @@ impl Grammars {
         let parsers = self.parsers.as_ref();
         let parsers =
             parsers.map_err(|reason| ApiError::invalid(field, format!("{field}: {reason}")))?;
-        let (bytes, most) = (grammar.bytes, self.config.max_bytes);
+        let (bytes, most) = (grammar.bytes, self.config.max_grammar_bytes);
         if bytes > most {
             metrics::limit_reached("grammar_bytes");
             let message = format!("{field} must have at most {most} bytes, got {bytes}");
@@ -117,13 +117,13 @@ impl Grammars {
     async fn parse(&self, parsers: &Arc<Parsers>, grammar: &Grammar) -> Result<Verdict, ApiError> {
         let permit = self.free_worker().await?;
         let verdict = start(Arc::clone(parsers), Arc::clone(&grammar.source), permit)?;
-        let limit = Duration::from_millis(self.config.max_compile_ms);
+        let limit = Duration::from_millis(self.config.max_grammar_compile_ms);
         match timeout(limit, verdict).await {
             Ok(Ok(verdict)) => Ok(verdict),
             Ok(Err(_)) => Ok(Err("its parser failed".into())),
             Err(_) => {
                 metrics::limit_reached("grammar_compile_time");
-                let (field, limit) = (grammar.field, self.config.max_compile_ms);
+                let (field, limit) = (grammar.field, self.config.max_grammar_compile_ms);
                 let message = format!(
                     "{field} cannot be followed: making a parser of it took longer than {limit} \
                      ms; send a simpler one"

@@ -35,9 +35,9 @@ impl Parsers {
         let mut factory = ParserFactory::new(&env, InferenceCapabilities::default(), &[])?;
         factory.quiet();
         *factory.limits_mut() = ParserLimits {
-            max_grammar_size: config.max_size,
-            initial_lexer_fuel: config.max_fuel,
-            max_lexer_states: config.max_lexer_states,
+            max_grammar_size: config.max_grammar_size,
+            initial_lexer_fuel: config.max_grammar_fuel,
+            max_lexer_states: config.max_grammar_lexer_states,
             verbose_errors: false,
             ..ParserLimits::default()
         };

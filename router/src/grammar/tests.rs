@@ -25,7 +25,7 @@ fn grammars(config: &GrammarConfig) -> Grammars {
 /// Bounds that time does not decide about.
 fn patient() -> GrammarConfig {
     GrammarConfig {
-        max_compile_ms: 60_000,
+        max_grammar_compile_ms: 60_000,
         ..GrammarConfig::default()
     }
 }
@@ -156,8 +156,8 @@ async fn a_bomb_is_followed_or_refused_and_harms_nothing() {
 async fn each_limit_holds_from_both_sides() {
     let wide = patient();
     let grammar = Grammar::lark(FIELD, "start: \"aaaa\"");
-    let sized = |max_bytes| GrammarConfig {
-        max_bytes,
+    let sized = |max_grammar_bytes| GrammarConfig {
+        max_grammar_bytes,
         ..wide.clone()
     };
     assert_eq!(grammars(&sized(13)).check(&grammar).await, Ok(()));
@@ -168,21 +168,21 @@ async fn each_limit_holds_from_both_sides() {
     for (narrow, reason) in [
         (
             GrammarConfig {
-                max_size: 10,
+                max_grammar_size: 10,
                 ..wide.clone()
             },
             "size",
         ),
         (
             GrammarConfig {
-                max_fuel: 10,
+                max_grammar_fuel: 10,
                 ..wide.clone()
             },
             "too big",
         ),
         (
             GrammarConfig {
-                max_lexer_states: 3,
+                max_grammar_lexer_states: 3,
                 ..wide.clone()
             },
             "states",
@@ -197,7 +197,7 @@ async fn each_limit_holds_from_both_sides() {
 #[tokio::test]
 async fn what_takes_too_long_is_refused_and_its_worker_comes_back() {
     let config = GrammarConfig {
-        max_compile_ms: 1,
+        max_grammar_compile_ms: 1,
         ..GrammarConfig::default()
     };
     let grammars = grammars(&config);
@@ -215,7 +215,7 @@ async fn what_takes_too_long_is_refused_and_its_worker_comes_back() {
 #[tokio::test]
 async fn verdicts_are_remembered_within_bounds() {
     let grammars = grammars(&GrammarConfig {
-        cache_bytes: 20_000,
+        grammar_cache_bytes: 20_000,
         ..patient()
     });
     let numbered = |i: usize| Grammar::lark(FIELD, &format!("start: \"{i}\""));
@@ -234,7 +234,7 @@ async fn verdicts_are_remembered_within_bounds() {
 #[tokio::test]
 async fn without_support_every_grammar_is_refused() {
     let disabled = GrammarConfig {
-        enabled: false,
+        grammar_support: false,
         ..patient()
     };
     let no_end = EngineInfo {

@@ -38,6 +38,7 @@ pub(crate) enum Unit {
     Tokens,
     Pages,
     Requests,
+    Bytes,
     Events,
 }
 
@@ -86,7 +87,7 @@ macro_rules! table {
     };
 }
 
-use Unit::{Events, Microseconds, Pages, Requests, Seconds, Tokens};
+use Unit::{Bytes, Events, Microseconds, Pages, Requests, Seconds, Tokens};
 
 table! {
     "Requests" {
@@ -118,6 +119,15 @@ table! {
             "tokens generated for a request").of_tgi();
         REQUEST_CACHED_TOKENS = histogram("tgi_request_cached_tokens", Tokens,
             "prompt tokens of a request taken from the cache");
+    }
+    "Stored responses" {
+        STORED_RESPONSES = gauge("tgi_stored_responses", Events,
+            "responses kept for `/v1/responses`");
+        STORED_RESPONSE_BYTES = gauge("tgi_stored_response_bytes", Bytes,
+            "bytes of these responses and their conversations");
+        DROPPED_RESPONSES = counter("tgi_dropped_responses", Events,
+            "responses that made room for newer ones, or were too large to be kept")
+            .by(&[("limit", "`stored_responses`, `stored_response_bytes`")]);
     }
     "HTTP" {
         CONNECTIONS = counter("tgi_connections", Events, "connections accepted");
