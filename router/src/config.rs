@@ -18,6 +18,8 @@ pub struct ServeConfig {
     pub engine: EngineConfig,
     /// How requests come in; read by the router.
     pub router: RouterConfig,
+    /// Bounds on grammars; read by both.
+    pub grammar: GrammarConfig,
 }
 
 /// The model and the way to run it.
@@ -186,6 +188,26 @@ pub struct Limits {
     pub request_timeout: u64,
 }
 
+/// Whether answers can be made to follow a grammar, and bounds on grammars.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct GrammarConfig {
+    /// Whether requests may bring a grammar.
+    pub grammar_support: bool,
+    /// Bytes of a schema, an expression or a grammar as it was sent.
+    pub max_grammar_bytes: usize,
+    /// Longest time that making a parser of it may take, in milliseconds.
+    pub max_grammar_compile_ms: u64,
+    /// Symbols in the productions of its parser.
+    pub max_grammar_size: usize,
+    /// Work of building its lexer, in nodes of regular expressions.
+    pub max_grammar_fuel: u64,
+    /// States of its lexer, 1 to 2 kB each.
+    pub max_grammar_lexer_states: usize,
+    /// Bytes of checked grammars that the router remembers.
+    pub grammar_cache_bytes: u64,
+}
+
 /// Bounds on connections and bodies.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -253,6 +275,20 @@ impl Default for Limits {
             max_stored_responses: 10_000,
             max_stored_response_bytes: 64 * 1024 * 1024,
             request_timeout: 1800,
+        }
+    }
+}
+
+impl Default for GrammarConfig {
+    fn default() -> Self {
+        Self {
+            grammar_support: true,
+            max_grammar_bytes: 64 * 1024,
+            max_grammar_compile_ms: 250,
+            max_grammar_size: 500_000,
+            max_grammar_fuel: 1_000_000,
+            max_grammar_lexer_states: 50_000,
+            grammar_cache_bytes: 64 * 1024 * 1024,
         }
     }
 }

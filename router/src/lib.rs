@@ -10,6 +10,7 @@ pub mod config;
 pub mod dispatch;
 pub mod error;
 pub mod generation;
+pub mod grammar;
 pub mod metrics;
 #[cfg(feature = "mock-shard")]
 pub mod mock_shard;
@@ -31,4 +32,4 @@ pub mod pb {
 }
 
 /// Version of the wire contract that this router speaks.
-pub const PROTOCOL_VERSION: u32 = 2;
+pub const PROTOCOL_VERSION: u32 = 3;

@@ -110,7 +110,12 @@ pub(crate) fn request_failed(error: &ApiError) {
 }
 
 fn limit_hit(limit: Limit) {
-    counter!(table::LIMIT_HITS.name, "limit" => limit.name()).increment(1);
+    limit_reached(limit.name());
+}
+
+/// A request was refused because of the bound of this name.
+pub(crate) fn limit_reached(limit: &'static str) {
+    counter!(table::LIMIT_HITS.name, "limit" => limit).increment(1);
 }
 
 /// An answer is complete, `total` after its submission.

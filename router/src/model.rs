@@ -13,6 +13,7 @@ use crate::config::{Limits, ServeConfig};
 use crate::dispatch::Dispatcher;
 use crate::error::ApiError;
 use crate::generation::Generation;
+use crate::grammar::Grammars;
 use crate::metrics;
 use crate::pb::EngineInfo;
 use crate::request::ValidRequest;
@@ -31,6 +32,8 @@ pub struct Model {
     pub tokenizer: Arc<Tokenizer>,
     /// Messages to text; `None` when the model has none.
     pub template: Option<ChatTemplate>,
+    /// Checks what answers must follow.
+    pub grammars: Grammars,
     /// When it was loaded.
     pub loaded_at: SystemTime,
     pub(crate) dispatcher: Dispatcher,

@@ -1,5 +1,7 @@
 //! What a validated request is: the value that handlers hand to the queue.
 
+use crate::grammar::Grammar;
+
 /// A request that broke no rule. Only validation makes one.
 #[derive(Debug, Clone)]
 pub struct ValidRequest {
@@ -13,6 +15,8 @@ pub struct ValidRequest {
     pub stop_token_ids: Vec<u32>,
     /// Most likely tokens to report at each position.
     pub top_n_tokens: u32,
+    /// What the answer must follow, checked.
+    pub grammar: Option<Grammar>,
 }
 
 /// Sampling parameters, with the meaning of `Sampling` in `engine.proto`.

@@ -8,6 +8,7 @@ import numpy as np
 from text_generation_server._native import PageCache, PagePool, SamplingParams
 from text_generation_server.engine.domains import DomainSpans
 from text_generation_server.engine.engine import Engine, EngineLimits
+from text_generation_server.engine.grammar import Grammars
 from text_generation_server.engine.request import (
     Completion,
     Failure,
@@ -72,6 +73,7 @@ class Bench:
         wrap: Callable[[Executor], Executor] = lambda executor: executor,
         clock: Callable[[], float] | None = None,
         executor: Executor | None = None,
+        grammars: Grammars | None = None,
     ) -> None:
         if executor is None:
             executor = OracleExecutor(WORDS, VOCAB_SIZE, page_tokens=shape.page_tokens, epoch=EPOCH)
@@ -89,6 +91,7 @@ class Bench:
             self.cache,
             EngineLimits(total - 1, total, step),
             clock or (lambda: self.now),
+            grammars,
         )
         self.answers: dict[int, Answer] = {}
         self.steps = 0

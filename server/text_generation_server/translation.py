@@ -46,6 +46,7 @@ def request_from_proto(message: engine_pb2.Request, now: float) -> Request | Fai
             domains=DomainSpans(spans) if spans else DomainSpans.public(len(tokens)),
             arrival=now,
             deadline=now + message.timeout_ms / 1000 if message.timeout_ms else None,
+            grammar=message.grammar,
         )
     except ValueError as error:
         return Failure(message.id, ErrorCode.INVALID, str(error), False)

@@ -62,6 +62,7 @@ fn admit() -> pb::RouterCommand {
             },
         ],
         timeout_ms: 1_800_000,
+        grammar: "{\"grammars\":[]}".to_owned(),
     };
     let bare = pb::Request {
         id: 2,

@@ -38,6 +38,7 @@ def admit() -> pb.RouterCommand:
         top_n_tokens=5,
         domains=[pb.DomainSpan(domain=0, length=3), pb.DomainSpan(domain=7, length=2)],
         timeout_ms=1_800_000,
+        grammar='{"grammars":[]}',
     )
     bare = pb.Request(id=2, tokens=packed(9), generated_from=1, max_new_tokens=1)
     return pb.RouterCommand(admit=pb.Admit(requests=[full, bare]))

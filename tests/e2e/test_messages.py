@@ -6,6 +6,7 @@ from typing import Any
 import anthropic
 import pytest
 from anthropic import Anthropic
+from pydantic import BaseModel
 from running_server import RunningServer
 from texts import prose
 
@@ -111,6 +112,22 @@ def test_a_system_text_comes_whole_or_in_blocks(client: Anthropic) -> None:
         for system in ("You are brief.", "You are very, very brief.")
     ]
     assert counts[0].input_tokens < counts[1].input_tokens
+
+
+class City(BaseModel):
+    """What the answer is parsed as."""
+
+    name: str
+    is_large: bool
+
+
+def test_answers_are_parsed_as_the_model_that_was_asked_for(client: Anthropic) -> None:
+    message = client.messages.parse(
+        messages=[user("Tell me about Rome.")],
+        output_format=City,
+        **GREEDY | {"max_tokens": 500},
+    )
+    assert isinstance(message.parsed_output, City)
 
 
 def test_errors_are_the_clients_own(client: Anthropic) -> None:

@@ -7,6 +7,7 @@ import openai
 import pytest
 from openai import OpenAI
 from openai.types.responses import Response
+from pydantic import BaseModel
 from running_server import RunningServer
 from texts import prose
 
@@ -99,6 +100,26 @@ def test_responses_are_retrieved_until_they_are_deleted(client: OpenAI) -> None:
     unkept = client.responses.create(input="Hi", store=False, **GREEDY)
     with pytest.raises(openai.NotFoundError):
         client.responses.retrieve(unkept.id)
+
+
+class City(BaseModel):
+    """What the answer is parsed as."""
+
+    name: str
+    is_large: bool
+
+
+def test_answers_are_parsed_as_the_model_that_was_asked_for(client: OpenAI) -> None:
+    parsed = client.responses.parse(
+        model="tgi", input="Tell me about Rome.", text_format=City, temperature=0
+    )
+    assert isinstance(parsed.output_parsed, City)
+    whole = client.responses.create(
+        input="Tell me about Rome.", text={"format": {"type": "json_object"}}, **GREEDY
+    )
+    assert whole.text is not None and whole.text.format is not None
+    assert whole.text.format.type == "json_object"
+    assert whole.output_text.lstrip().startswith("{")
 
 
 def test_what_is_not_supported_names_the_field(client: OpenAI) -> None:

@@ -99,17 +99,20 @@ pub struct Completed {
     pub outcome: Outcome,
 }
 
-/// Submits `plan.answers` requests for the same prompt.
+/// Checks the plan's grammar and submits `plan.answers` requests for the same prompt.
 ///
 /// # Errors
-/// When the prompt does not fit, or the queue refuses; requests already submitted are then
-/// cancelled.
-pub fn start(
+/// When the grammar is refused, the prompt does not fit, or the queue refuses; requests already
+/// submitted are then cancelled.
+pub async fn start(
     model: &Model,
     plan: &Plan,
     prompt: &[u32],
     stop_text: StopText,
 ) -> Result<Vec<Answer>, ApiError> {
+    if let Some(grammar) = &plan.grammar {
+        model.grammars.check(grammar).await?;
+    }
     let seed = plan.seed.unwrap_or_else(rand::random);
     let start_one = |number| {
         let request = plan.fit(prompt.to_vec(), (seed, number), model.room())?;

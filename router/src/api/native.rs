@@ -58,7 +58,7 @@ pub async fn submit(
     };
     let prompt = encode(model, request.inputs).await?;
     let clock = clock.validated(characters);
-    let answers = answer::start(model, &plan, &prompt, StopText::Keep)?;
+    let answers = answer::start(model, &plan, &prompt, StopText::Keep).await?;
     Ok(Job {
         answers,
         shape,

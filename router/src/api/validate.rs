@@ -3,9 +3,11 @@
 //! tokens of the prompt, whether it fits ([`Plan::fit`]).
 
 use crate::error::ApiError;
+use crate::grammar::Grammar;
 use crate::request::{Sampling, ValidRequest};
 
 mod check;
+mod grammar;
 mod messages;
 mod native;
 mod openai;
@@ -38,6 +40,8 @@ pub struct Plan {
     pub ignore_eos: bool,
     /// Answers to draw for each prompt, at least 1.
     pub answers: u32,
+    /// What the answers must follow. [`crate::api::answer::start`] checks it.
+    pub grammar: Option<Grammar>,
 }
 
 /// What a model has room for.
@@ -72,6 +76,7 @@ impl Default for Plan {
             top_n_tokens: 0,
             ignore_eos: false,
             answers: 1,
+            grammar: None,
         }
     }
 }
@@ -117,6 +122,7 @@ impl Plan {
             },
             stop_token_ids,
             top_n_tokens: self.top_n_tokens,
+            grammar: self.grammar.clone(),
         })
     }
 }

@@ -31,6 +31,7 @@ fn made(id: u64, submitted: Instant) -> Made {
         sampling,
         stop_token_ids: vec![],
         top_n_tokens: 0,
+        grammar: None,
     };
     let waiting = Arc::<TokenCount>::default()
         .add(1, 1)

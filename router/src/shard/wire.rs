@@ -20,6 +20,11 @@ pub(crate) fn request(entry: &Entry, life: Duration) -> pb::Request {
         domains: vec![],
         // 0 would mean never.
         timeout_ms: u64::try_from(life.as_millis()).unwrap_or(u64::MAX).max(1),
+        grammar: request
+            .grammar
+            .as_ref()
+            .map(|grammar| grammar.source().to_owned())
+            .unwrap_or_default(),
     }
 }
 

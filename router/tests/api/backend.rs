@@ -4,8 +4,8 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use text_generation_router::config::{
-    Dtype, EngineConfig, ExecutorKind, HttpLimits, KvCacheDtype, Limits, ModelConfig, RouterConfig,
-    Secret, ServeConfig,
+    Dtype, EngineConfig, ExecutorKind, GrammarConfig, HttpLimits, KvCacheDtype, Limits,
+    ModelConfig, RouterConfig, Secret, ServeConfig,
 };
 use text_generation_router::mock_shard::{Answer, End, MockShard, Options, info};
 use text_generation_router::pb;
@@ -137,6 +137,7 @@ fn config(shard_address: &str, key: Option<&str>) -> ServeConfig {
             validation_workers: 2,
             graceful_termination_timeout: 1,
         },
+        grammar: GrammarConfig::default(),
     }
 }
 

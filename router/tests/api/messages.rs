@@ -175,6 +175,21 @@ async fn what_cannot_be_done_is_refused_in_anthropics_form() {
             "bash_20250124",
         ),
         ("messages", image, "\"image\""),
+        (
+            "output_config",
+            json!({"effort": "high"}),
+            "output_config.effort",
+        ),
+        (
+            "output_config",
+            json!({"format": {"type": "xml"}}),
+            "json_schema, got \"xml\"",
+        ),
+        (
+            "output_config",
+            json!({"format": {"type": "json_schema"}}),
+            "needs the schema",
+        ),
         ("messages", json!([]), "1 to 1024"),
     ] {
         let reply = server.post(PATH, with(hello(), field, value)).await;

@@ -254,11 +254,17 @@ async fn what_cannot_be_done_is_refused_by_name() {
             "input",
             json!([{"role": "user", "content": [{"type": "input_image", "image_url": "x"}]}]),
         ),
+        ("text.format", json!({"type": "xml"})),
+        ("text.format", json!({"type": "json_schema", "name": "x"})),
+        ("text.verbosity", json!("low")),
         ("tools", json!([{"type": "web_search"}])),
         ("tool_choice", json!("sometimes")),
     ] {
         let mut body = json!({"input": "x", "stream": true});
-        body[field] = value;
+        match field.strip_prefix("text.") {
+            Some(member) => body["text"] = json!({member: value}),
+            None => body[field] = value,
+        }
         let reply = server.post(PATH, body).await;
         assert_eq!(reply.status, 422, "{field}: {}", reply.body);
         assert_eq!(reply.json()["error"]["param"], field);

@@ -9,8 +9,8 @@ use reqwest::Response;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use text_generation_router::config::{
-    Dtype, EngineConfig, ExecutorKind, HttpLimits, KvCacheDtype, Limits, ModelConfig, RouterConfig,
-    ServeConfig,
+    Dtype, EngineConfig, ExecutorKind, GrammarConfig, HttpLimits, KvCacheDtype, Limits,
+    ModelConfig, RouterConfig, ServeConfig,
 };
 use text_generation_router::generation::{Event, Generation};
 use text_generation_router::mock_shard::{Answer, End, MockShard, Options};
@@ -246,6 +246,7 @@ pub(crate) fn request(prompt_tokens: usize, max_new_tokens: u32) -> ValidRequest
         },
         stop_token_ids: vec![],
         top_n_tokens: 0,
+        grammar: None,
     }
 }
 
@@ -291,5 +292,6 @@ fn config(shard_address: String) -> ServeConfig {
         model,
         engine,
         router,
+        grammar: GrammarConfig::default(),
     }
 }

@@ -7,10 +7,12 @@
 import logging
 import time
 from collections.abc import Callable, Iterable
+from concurrent.futures import FIRST_COMPLETED, wait
 from dataclasses import dataclass
 from typing import NamedTuple
 
 from text_generation_server._native import PageCache
+from text_generation_server.engine.grammar import Constraint, Grammars
 from text_generation_server.engine.pace import Pace
 from text_generation_server.engine.plan import build_plan
 from text_generation_server.engine.request import (
@@ -33,6 +35,15 @@ logger = logging.getLogger(__name__)
 
 MAX_FAILED_STEPS = 3
 """Steps without any result, one after the other, after which the executor counts as broken."""
+
+MASK_SECONDS = 0.002
+MASK_SHARE = 0.1
+"""How long a step is held up for masks: so many seconds, or this share of the last step's time if
+that is more. Sequences whose masks come later sit the step out, so that a heavy grammar does not
+slow the answers beside it."""
+
+IDLE_SECONDS = 0.05
+"""How long at most a step waits for masks when there is nothing else to compute."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,16 +82,18 @@ class Engine:
         cache: PageCache,
         limits: EngineLimits,
         clock: Callable[[], float] = time.monotonic,
-        cpu_clock: Callable[[], float] = time.thread_time,
+        grammars: Grammars | None = None,
     ) -> None:
+        """grammars: None refuses requests that have one."""
         self._executor = executor
         self._cache = cache
         self._limits = limits
+        self._grammars = grammars
         self._clock = clock
         self._scheduler = Scheduler(cache, limits.step)
         self._sequences: dict[int, Sequence] = {}
         self._totals = Totals()
-        self._pace = Pace(clock, cpu_clock)
+        self._pace = Pace(clock, time.thread_time)
         self._failed_steps = 0
         self._execute_seconds = 0.0
         self._step_seconds = 0.0
@@ -96,7 +109,7 @@ class Engine:
         if failure is None:
             if not self._sequences:
                 self._pace.rest()
-            sequence = Sequence(request)
+            sequence = Sequence(request, self._constraint(request))
             self._sequences[request.id] = sequence
             self._scheduler.add(sequence)
         return failure
@@ -116,6 +129,7 @@ class Engine:
 
     def step(self) -> StepEvents:
         """Run one step. Raises EngineFailedError when the executor is beyond use."""
+        self._await_masks()
         started = self._clock()
         finished = [self._end(sequence, started) for sequence in self._ending(started)]
         chunks = self._scheduler.schedule()
@@ -175,6 +189,8 @@ class Engine:
             return _invalid(
                 request, f"domains cover {request.domains.length} tokens, the request has {count}"
             )
+        if request.grammar and self._grammars is None:
+            return _invalid(request, "grammars are disabled, or the tokenizer does not suit them")
         vocab_size = self._executor.facts.vocab_size
         biased = [token for token, _ in request.params.logit_bias]
         if (largest := max([int(request.tokens.max()), *biased])) >= vocab_size:
@@ -199,6 +215,24 @@ class Engine:
                 f" exceed the limit of {limits.max_total_tokens} tokens",
             )
         return None
+
+    # Grammars
+
+    def _constraint(self, request: Request) -> Constraint | None:
+        if not request.grammar or self._grammars is None:
+            return None
+        return self._grammars.start(request.grammar, request.tokens[request.prompt_length :])
+
+    def _await_masks(self) -> None:
+        """Give masks that are being computed a moment; wait for one when nothing else can run."""
+        sequences = self._sequences.values()
+        pending = [s.constraint.pending for s in sequences if s.constraint and not s.may_draw]
+        if not pending:
+            return
+        seconds = max(MASK_SECONDS, MASK_SHARE * self._execute_seconds)
+        ready = wait(pending, seconds).done
+        if not ready and len(pending) == len(self._sequences):
+            wait(pending, IDLE_SECONDS, FIRST_COMPLETED)
 
     # Execution
 
@@ -282,14 +316,17 @@ class Engine:
             return [self._complete(sequence, FinishReason.STOP_TOKEN)]
         if sequence.length >= sequence.request.max_length:
             return [self._complete(sequence, FinishReason.LENGTH)]
+        if sequence.constraint is not None:
+            sequence.constraint.advance(token_id)
         return []
 
     def _ending(self, now: float) -> list[Sequence]:
-        """Sequences that were cancelled or ran out of time."""
+        """Sequences that were cancelled, ran out of time or cannot follow their grammar."""
         return [
             sequence
             for sequence in self._sequences.values()
             if sequence.cancelled
+            or (sequence.constraint is not None and sequence.constraint.error is not None)
             or (sequence.request.deadline is not None and sequence.request.deadline < now)
         ]
 
@@ -298,6 +335,9 @@ class Engine:
             return self._complete(sequence, FinishReason.CANCELLED)
         waited = now - sequence.request.arrival
         self._forget(sequence)
+        if sequence.constraint is not None and sequence.constraint.error is not None:
+            error = sequence.constraint.error
+            return _invalid(sequence.request, f"the grammar cannot be followed: {error}")
         return Failure(
             sequence.request.id,
             ErrorCode.TIMEOUT,

@@ -5,8 +5,9 @@ from itertools import accumulate
 import numpy as np
 
 from text_generation_server._native import PageCache
+from text_generation_server.engine.grammar import Constraint
 from text_generation_server.engine.scheduler import Chunk
-from text_generation_server.executor.step import Int32Array, StepPlan
+from text_generation_server.executor.step import Int32Array, StepPlan, Uint32Array
 
 
 def build_plan(chunks: list[Chunk], cache: PageCache) -> StepPlan:
@@ -14,6 +15,8 @@ def build_plan(chunks: list[Chunk], cache: PageCache) -> StepPlan:
     sequences = [chunk.sequence for chunk in chunks]
     ends = [s.computed + chunk.length for s, chunk in zip(sequences, chunks, strict=True)]
     drawing = [index for index, chunk in enumerate(chunks) if chunk.draws]
+    constraints = [sequences[index].constraint for index in drawing]
+    masked = [row for row, constraint in enumerate(constraints) if constraint is not None]
     tables = [_page_table(chunk, cache) for chunk in chunks]
     query_starts = _starts([chunk.length for chunk in chunks])
     return StepPlan(
@@ -35,10 +38,17 @@ def build_plan(chunks: list[Chunk], cache: PageCache) -> StepPlan:
         pages=np.frombuffer(bytearray().join(tables), np.int32),
         sample_rows=query_starts[1:][drawing] - 1,
         sample_slots=np.array([sequences[index].slot for index in drawing], np.int32),
+        mask_rows=np.array(masked, np.int32),
+        masks=_masks(constraints),
         slots_opened=tuple(
             sequences[index].slot_opening() for index in drawing if not sequences[index].slot_open
         ),
     )
+
+
+def _masks(constraints: list[Constraint | None]) -> Uint32Array:
+    masks = [constraint.mask() for constraint in constraints if constraint is not None]
+    return np.stack(masks) if masks else np.empty((0, 0), np.uint32)
 
 
 def _page_table(chunk: Chunk, cache: PageCache) -> memoryview:

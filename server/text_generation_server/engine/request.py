@@ -25,6 +25,8 @@ class Request:
     """When it came in, in seconds of the engine's clock."""
     deadline: float | None
     """When it is given up, on the same clock."""
+    grammar: str = ""
+    """What the answer must follow, as llguidance's JSON; "" when anything goes."""
 
     @property
     def max_length(self) -> int:

@@ -3,7 +3,8 @@
 Order within `schedule`, each with its side effects:
   1. admit    waiting sequences in order, while a batch slot and pages for the whole prompt are
               free; opens them in the page cache
-  2. decode   one token for every decoding sequence, the senior first
+  2. decode   one token for every decoding sequence, the senior first; one whose grammar has not
+              said yet what may come next sits the step out
   3. prefill  chunks in what is left of the token budget, short rests first
 
 Seniority is the order of arrival and survives preemption. When pages run out, the most junior
@@ -96,11 +97,12 @@ class Scheduler:
         self._admit()
         chunks: dict[Sequence, Chunk] = {}
         for sequence in [s for s in self._running if s.phase is Phase.DECODING]:
-            if sequence.phase is Phase.DECODING:  # not preempted by a senior meanwhile
+            # Not preempted by a senior meanwhile.
+            if sequence.phase is Phase.DECODING and sequence.may_draw:
                 self._place(sequence, 1, chunks)
         budget = max(self._limits.max_step_tokens - len(chunks), 1)
         for sequence in self._prefill_order():
-            length = min(sequence.remaining, budget)
+            length = min(sequence.remaining - (not sequence.may_draw), budget)
             sequence.steps_passed_over += 1
             if length and sequence.phase is Phase.PREFILLING:
                 budget -= self._place(sequence, length, chunks)

@@ -4,6 +4,7 @@ from enum import Enum
 
 import numpy as np
 
+from text_generation_server.engine.grammar import Constraint
 from text_generation_server.engine.request import Receipt, Request
 from text_generation_server.executor.step import SlotOpening, Uint32Array
 
@@ -29,6 +30,7 @@ class Sequence:
         "cached_tokens",
         "cancelled",
         "computed",
+        "constraint",
         "first_scheduled",
         "first_token",
         "handle",
@@ -45,8 +47,10 @@ class Sequence:
         "steps_passed_over",
     )
 
-    def __init__(self, request: Request) -> None:
+    def __init__(self, request: Request, constraint: Constraint | None = None) -> None:
         self.request = request
+        self.constraint = constraint
+        """What the answer must follow; goes on with each token, and survives preemption."""
         self._tokens = np.empty(max(request.max_length, len(request.tokens)), dtype=np.uint32)
         self._tokens[: len(request.tokens)] = request.tokens
         self.length = len(request.tokens)
@@ -78,6 +82,11 @@ class Sequence:
     def remaining(self) -> int:
         """Tokens to compute before the next one can be drawn."""
         return self.length - self.computed
+
+    @property
+    def may_draw(self) -> bool:
+        """Whether it is known which tokens may come next."""
+        return self.constraint is None or self.constraint.ready
 
     def tokens(self, start: int, stop: int) -> Uint32Array:
         """The tokens of a range, as a view."""

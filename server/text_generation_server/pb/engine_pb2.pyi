@@ -116,7 +116,7 @@ class Admit(_message.Message):
     def __init__(self, requests: _Optional[_Iterable[_Union[Request, _Mapping]]] = ...) -> None: ...
 
 class Request(_message.Message):
-    __slots__ = ("id", "tokens", "generated_from", "max_new_tokens", "sampling", "stop_token_ids", "top_n_tokens", "domains", "timeout_ms")
+    __slots__ = ("id", "tokens", "generated_from", "max_new_tokens", "sampling", "stop_token_ids", "top_n_tokens", "domains", "timeout_ms", "grammar")
     ID_FIELD_NUMBER: _ClassVar[int]
     TOKENS_FIELD_NUMBER: _ClassVar[int]
     GENERATED_FROM_FIELD_NUMBER: _ClassVar[int]
@@ -126,6 +126,7 @@ class Request(_message.Message):
     TOP_N_TOKENS_FIELD_NUMBER: _ClassVar[int]
     DOMAINS_FIELD_NUMBER: _ClassVar[int]
     TIMEOUT_MS_FIELD_NUMBER: _ClassVar[int]
+    GRAMMAR_FIELD_NUMBER: _ClassVar[int]
     id: int
     tokens: bytes
     generated_from: int
@@ -135,7 +136,8 @@ class Request(_message.Message):
     top_n_tokens: int
     domains: _containers.RepeatedCompositeFieldContainer[DomainSpan]
     timeout_ms: int
-    def __init__(self, id: _Optional[int] = ..., tokens: _Optional[bytes] = ..., generated_from: _Optional[int] = ..., max_new_tokens: _Optional[int] = ..., sampling: _Optional[_Union[Sampling, _Mapping]] = ..., stop_token_ids: _Optional[_Iterable[int]] = ..., top_n_tokens: _Optional[int] = ..., domains: _Optional[_Iterable[_Union[DomainSpan, _Mapping]]] = ..., timeout_ms: _Optional[int] = ...) -> None: ...
+    grammar: str
+    def __init__(self, id: _Optional[int] = ..., tokens: _Optional[bytes] = ..., generated_from: _Optional[int] = ..., max_new_tokens: _Optional[int] = ..., sampling: _Optional[_Union[Sampling, _Mapping]] = ..., stop_token_ids: _Optional[_Iterable[int]] = ..., top_n_tokens: _Optional[int] = ..., domains: _Optional[_Iterable[_Union[DomainSpan, _Mapping]]] = ..., timeout_ms: _Optional[int] = ..., grammar: _Optional[str] = ...) -> None: ...
 
 class DomainSpan(_message.Message):
     __slots__ = ("domain", "length")

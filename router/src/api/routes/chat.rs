@@ -48,7 +48,7 @@ pub async fn chat_completions(
     let characters = text.chars().count();
     let prompt = model.tokenizer.encode(text, Specials::Omit).await?;
     let clock = clock.validated(characters);
-    let answers = answer::start(&model, &plan, &prompt, StopText::Drop)?;
+    let answers = answer::start(&model, &plan, &prompt, StopText::Drop).await?;
     let envelope = Envelope::new("chatcmpl", &model);
     let logprobs = request.logprobs.unwrap_or(false);
     if request.stream.unwrap_or(false) {

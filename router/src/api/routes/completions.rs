@@ -75,7 +75,7 @@ async fn submit(
     let clock = clock.validated(characters);
     let mut answers = Vec::new();
     for prompt in &prompts {
-        answers.extend(answer::start(model, &plan, prompt, StopText::Drop)?);
+        answers.extend(answer::start(model, &plan, prompt, StopText::Drop).await?);
     }
     let format = Format {
         envelope: Envelope::new("cmpl", model),

@@ -44,7 +44,7 @@ pub async fn messages(
         .tokenizer
         .encode(turn.text.clone(), Specials::Omit)
         .await?;
-    let mut answers = answer::start(&model, &plan, &prompt, StopText::Drop)?;
+    let mut answers = answer::start(&model, &plan, &prompt, StopText::Drop).await?;
     let mut writer = Writer::new(&model, prompt.len(), turn.reader());
     if request.stream.unwrap_or(false) {
         let headers = clock.stream_headers(&model.info.device);

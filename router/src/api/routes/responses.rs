@@ -58,7 +58,7 @@ pub async fn create(
         .tokenizer
         .encode(turn.text.clone(), Specials::Omit)
         .await?;
-    let mut answers = answer::start(&model, &plan, &prompt, StopText::Drop)?;
+    let mut answers = answer::start(&model, &plan, &prompt, StopText::Drop).await?;
     let stream = request.stream.unwrap_or(false);
     let mut writer = Writer::new(request, &model, turn.reader(), shelf);
     if stream {

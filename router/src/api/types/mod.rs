@@ -4,6 +4,7 @@
 
 pub mod chat;
 pub mod completion;
+pub mod grammar;
 pub mod info;
 pub mod message_object;
 pub mod messages;

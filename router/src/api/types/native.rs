@@ -3,6 +3,8 @@
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+use super::grammar::GrammarRequest;
+
 /// A prompt and how to continue it.
 #[derive(Debug, Clone, Default, Deserialize, ToSchema)]
 pub struct GenerateRequest {
@@ -55,8 +57,8 @@ pub struct Parameters {
     pub seed: Option<u64>,
     /// Most likely tokens to report at each position. Default 0.
     pub top_n_tokens: Option<u32>,
-    /// Not supported; null.
-    pub grammar: Option<serde_json::Value>,
+    /// What the answer must follow. Default: anything goes.
+    pub grammar: Option<GrammarRequest>,
     /// Not supported; null.
     pub adapter_id: Option<String>,
     /// Whether to go on after an end-of-text token; for benchmarks. Default false.

@@ -1,7 +1,7 @@
 //! `/v1/messages`: Anthropic's ranges. What this version cannot do is refused, never ignored.
 
-use super::Plan;
 use super::check::{at_least_one, invalid, refuse, share, stop_strings};
+use super::{Plan, grammar};
 use crate::api::types::messages::MessagesRequest;
 use crate::config::Limits;
 use crate::error::ApiError;
@@ -22,16 +22,13 @@ pub fn message(request: &MessagesRequest, limits: &Limits) -> Result<Plan, ApiEr
         "output_config.effort",
         config.is_some_and(|config| config.effort.is_some()),
     )?;
-    refuse(
-        "output_config.format",
-        config.is_some_and(|config| config.format.is_some()),
-    )?;
     let temperature = request.temperature.unwrap_or(1.0);
     if !(0.0..=1.0).contains(&temperature) {
         let message = format!("temperature must be from 0 to 1, got {temperature}");
         return Err(invalid("temperature", message));
     }
     let stop = request.stop_sequences.clone().unwrap_or_default();
+    let format = config.and_then(|config| config.format.as_ref());
     let plan = Plan::default();
     Ok(Plan {
         sampling: Sampling {
@@ -42,6 +39,7 @@ pub fn message(request: &MessagesRequest, limits: &Limits) -> Result<Plan, ApiEr
         },
         max_new_tokens: at_least_one("max_tokens", Some(request.max_tokens))?,
         stop: stop_strings("stop_sequences", stop, limits)?,
+        grammar: grammar::output_format(format)?,
         ..plan
     })
 }

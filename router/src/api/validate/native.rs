@@ -3,7 +3,7 @@
 use super::check::{
     above_zero, at_least_one, at_most, invalid, refuse, share, stop_strings, top_n, within,
 };
-use super::{Delivery, Plan};
+use super::{Delivery, Plan, grammar};
 use crate::api::types::native::Parameters;
 use crate::config::Limits;
 use crate::error::ApiError;
@@ -19,12 +19,17 @@ pub fn native(p: &Parameters, delivery: Delivery, limits: &Limits) -> Result<Pla
         "decoder_input_details",
         p.decoder_input_details == Some(true),
     )?;
-    refuse("grammar", p.grammar.is_some())?;
     refuse(
         "adapter_id",
         p.adapter_id.as_ref().is_some_and(|id| !id.is_empty()),
     )?;
     let sampling = native_sampling(p)?;
+    let grammar = grammar::native(p.grammar.as_ref())?;
+    let ignore_eos = p.ignore_eos.unwrap_or(false);
+    if ignore_eos && grammar.is_some() {
+        let reason = "ignore_eos cannot be combined with grammar, which says where the answer ends";
+        return Err(invalid("ignore_eos", reason));
+    }
     let answers = best_of(p, sampling.temperature > 0.0, delivery, limits)?;
     Ok(Plan {
         sampling,
@@ -33,8 +38,9 @@ pub fn native(p: &Parameters, delivery: Delivery, limits: &Limits) -> Result<Pla
         truncate: at_least_one("truncate", p.truncate)?,
         stop: stop_strings("stop", p.stop.clone().unwrap_or_default(), limits)?,
         top_n_tokens: top_n("top_n_tokens", p.top_n_tokens, limits)?,
-        ignore_eos: p.ignore_eos.unwrap_or(false),
+        ignore_eos,
         answers,
+        grammar,
     })
 }
 

@@ -2,8 +2,8 @@
 
 use serde_json::Value;
 
-use super::Plan;
 use super::check::{above_zero, at_least_one, invalid, refuse, share, stop_strings, top_n, within};
+use super::{Plan, grammar};
 use crate::api::types::chat::ChatRequest;
 use crate::api::types::completion::CompletionRequest;
 use crate::api::types::openai::OneOrMany;
@@ -28,7 +28,6 @@ pub(super) struct OpenAiSampling {
 pub fn chat(request: &ChatRequest, limits: &Limits) -> Result<Plan, ApiError> {
     refuse("tools", is_given(request.tools.as_ref()))?;
     refuse("logit_bias", is_given(request.logit_bias.as_ref()))?;
-    check_response_format(request.response_format.as_ref())?;
     check_tool_choice(request.tool_choice.as_ref())?;
     let top_logprobs = top_n("top_logprobs", request.top_logprobs, limits)?;
     if top_logprobs > 0 && request.logprobs != Some(true) {
@@ -55,6 +54,7 @@ pub fn chat(request: &ChatRequest, limits: &Limits) -> Result<Plan, ApiError> {
         top_n_tokens: top_logprobs,
         ignore_eos: false,
         answers: choices(request.n, 1, limits)?,
+        grammar: grammar::response_format(request.response_format.as_ref())?,
     })
 }
 
@@ -96,6 +96,7 @@ pub fn completion(
         top_n_tokens: top_n("logprobs", request.logprobs, limits)?,
         ignore_eos: false,
         answers: choices(request.n, prompts, limits)?,
+        grammar: None,
     })
 }
 
@@ -120,16 +121,6 @@ impl OpenAiSampling {
             seed: 0,
         })
     }
-}
-
-fn check_response_format(format: Option<&Value>) -> Result<(), ApiError> {
-    let kind = format.map(|format| {
-        format
-            .get("type")
-            .and_then(Value::as_str)
-            .unwrap_or_default()
-    });
-    refuse("response_format", kind.is_some_and(|kind| kind != "text"))
 }
 
 fn check_tool_choice(choice: Option<&Value>) -> Result<(), ApiError> {

@@ -2,9 +2,9 @@
 
 use serde_json::Value;
 
-use super::Plan;
 use super::check::{at_least_one, refuse};
 use super::openai::OpenAiSampling;
+use super::{Plan, grammar};
 use crate::api::types::responses::ResponsesRequest;
 use crate::error::ApiError;
 
@@ -34,11 +34,6 @@ pub fn response(request: &ResponsesRequest) -> Result<Plan, ApiError> {
         truncation.is_some_and(|how| how != "disabled"),
     )?;
     let text = request.text.as_ref();
-    let format = text.and_then(|text| text.format.as_ref());
-    refuse(
-        "text.format",
-        format.is_some_and(|format| format.r#type != "text"),
-    )?;
     let verbosity = text.and_then(|text| text.verbosity.as_deref());
     refuse(
         "text.verbosity",
@@ -49,7 +44,9 @@ pub fn response(request: &ResponsesRequest) -> Result<Plan, ApiError> {
         top_p: request.top_p,
         ..OpenAiSampling::default()
     };
+    let format = text.and_then(|text| text.format.as_ref());
     Ok(Plan {
+        grammar: grammar::text_format(format)?,
         sampling: sampling.check()?,
         max_new_tokens: at_least_one("max_output_tokens", request.max_output_tokens)?,
         ..Plan::default()

@@ -176,8 +176,8 @@ fn native_values_out_of_range_are_refused_by_name_and_value() {
             "decoder_input_details is not supported",
         ),
         (
-            json!({"grammar": {"type": "json"}}),
-            "grammar is not supported",
+            json!({"grammar": {"type": "regex"}}),
+            "grammar of type regex needs a string",
         ),
         (json!({"adapter_id": "x"}), "adapter_id is not supported"),
     ] {
@@ -343,8 +343,8 @@ fn chat_refuses_what_it_cannot_do() {
             "logit_bias is not supported",
         ),
         (
-            json!({"response_format": {"type": "json_object"}}),
-            "response_format is not supported",
+            json!({"response_format": {"type": "json_schema"}}),
+            "response_format of type json_schema needs",
         ),
         (
             json!({"temperature": -0.5}),
