@@ -21,6 +21,8 @@ pub struct Answer {
     detokenizer: Detokenizer,
     stop: StopMatcher,
     stop_token_ids: Vec<u32>,
+    /// Special tokens that are part of the text.
+    marks: Vec<u32>,
     max_new_tokens: u32,
     seed: Option<u64>,
     text: String,
@@ -122,6 +124,7 @@ pub async fn start(
             tokenizer,
             stop: StopMatcher::new(plan.stop.clone(), stop_text),
             stop_token_ids: request.stop_token_ids.clone(),
+            marks: plan.marks.clone(),
             max_new_tokens: request.max_new_tokens,
             seed: plan.is_sampled().then_some(request.sampling.seed),
             text: String::new(),
@@ -177,7 +180,10 @@ impl Answer {
             .map(|&(id, logprob)| self.top_token(id, logprob))
             .collect();
         let mut is_last = ends || token.index + 1 >= self.max_new_tokens;
-        let mut piece = if special {
+        let mut piece = if self.marks.contains(&token.id) {
+            let mark = self.tokenizer.piece(token.id);
+            self.detokenizer.finish() + &mark.unwrap_or_default()
+        } else if special {
             String::new()
         } else {
             self.detokenizer.push(token.id)

@@ -2,6 +2,7 @@
 //! can be decided without tokens (`native`, `chat`, `completion` make a [`Plan`]), then, with the
 //! tokens of the prompt, whether it fits ([`Plan::fit`]).
 
+use crate::api::conversation::Turn;
 use crate::error::ApiError;
 use crate::grammar::Grammar;
 use crate::request::{Sampling, ValidRequest};
@@ -40,6 +41,8 @@ pub struct Plan {
     pub ignore_eos: bool,
     /// Answers to draw for each prompt, at least 1.
     pub answers: u32,
+    /// Special tokens that are part of the answers' text.
+    pub marks: Vec<u32>,
     /// What the answers must follow. [`crate::api::answer::start`] checks it.
     pub grammar: Option<Grammar>,
 }
@@ -76,12 +79,25 @@ impl Default for Plan {
             top_n_tokens: 0,
             ignore_eos: false,
             answers: 1,
+            marks: vec![],
             grammar: None,
         }
     }
 }
 
 impl Plan {
+    /// For an answer of this turn; calls that are forced go before another form of the answer.
+    ///
+    /// # Errors
+    /// When the tools' schemas are none.
+    pub fn of_turn(mut self, turn: &Turn) -> Result<Self, ApiError> {
+        if let Some(schema) = &turn.forced {
+            self.grammar = Some(Grammar::json_schema("tools", schema)?);
+        }
+        self.marks.clone_from(&turn.marks);
+        Ok(self)
+    }
+
     /// Whether tokens are drawn at random.
     #[must_use]
     pub fn is_sampled(&self) -> bool {

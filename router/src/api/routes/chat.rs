@@ -82,7 +82,7 @@ pub(super) fn render(
         let reason = "the model has no chat template; use /v1/completions or /generate";
         ApiError::TemplateError(reason.to_owned())
     })?;
-    Ok(template.render(&messages)?)
+    Ok(template.render(&messages, &[])?)
 }
 
 fn message(sent: ChatMessage) -> Result<Message, ApiError> {

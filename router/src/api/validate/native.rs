@@ -40,6 +40,7 @@ pub fn native(p: &Parameters, delivery: Delivery, limits: &Limits) -> Result<Pla
         top_n_tokens: top_n("top_n_tokens", p.top_n_tokens, limits)?,
         ignore_eos,
         answers,
+        marks: vec![],
         grammar,
     })
 }

@@ -54,6 +54,7 @@ pub fn chat(request: &ChatRequest, limits: &Limits) -> Result<Plan, ApiError> {
         top_n_tokens: top_logprobs,
         ignore_eos: false,
         answers: choices(request.n, 1, limits)?,
+        marks: vec![],
         grammar: grammar::response_format(request.response_format.as_ref())?,
     })
 }
@@ -96,6 +97,7 @@ pub fn completion(
         top_n_tokens: top_n("logprobs", request.logprobs, limits)?,
         ignore_eos: false,
         answers: choices(request.n, prompts, limits)?,
+        marks: vec![],
         grammar: None,
     })
 }
