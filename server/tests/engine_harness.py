@@ -6,8 +6,9 @@ from typing import Any
 
 import numpy as np
 from text_generation_server._native import PageCache, PagePool, SamplingParams
+from text_generation_server.engine.admission import EngineLimits
 from text_generation_server.engine.domains import DomainSpans
-from text_generation_server.engine.engine import Engine, EngineLimits
+from text_generation_server.engine.engine import Engine
 from text_generation_server.engine.grammar import Grammars
 from text_generation_server.engine.request import (
     Completion,
