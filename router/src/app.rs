@@ -20,8 +20,10 @@ use crate::api::routes::generate::generate;
 use crate::api::routes::generate_stream::generate_stream;
 use crate::api::routes::health::health;
 use crate::api::routes::info::info;
+use crate::api::routes::messages::{count_tokens, messages};
 use crate::api::routes::metrics::metrics;
 use crate::api::routes::models::models;
+use crate::api::routes::responses;
 use crate::api::routes::tokenize::tokenize;
 use crate::error::{ApiError, shape_errors};
 pub use crate::model::AppState;
@@ -38,6 +40,13 @@ pub fn app(state: AppState) -> Router {
         .route("/chat_tokenize", post(chat_tokenize))
         .route("/v1/chat/completions", post(chat_completions))
         .route("/v1/completions", post(completions))
+        .route("/v1/responses", post(responses::create))
+        .route(
+            "/v1/responses/{id}",
+            get(responses::fetch).delete(responses::delete),
+        )
+        .route("/v1/messages", post(messages))
+        .route("/v1/messages/count_tokens", post(count_tokens))
         .route_layer(from_fn_with_state(state.clone(), require_key));
     let open = Router::new()
         .route("/", get(health))

@@ -39,3 +39,19 @@ pub struct Sampling {
     /// Keys the generator.
     pub seed: u64,
 }
+
+impl Default for Sampling {
+    /// The model's own distribution.
+    fn default() -> Self {
+        Self {
+            temperature: 1.0,
+            top_k: 0,
+            top_p: 1.0,
+            typical_p: 1.0,
+            repetition_penalty: 1.0,
+            frequency_penalty: 0.0,
+            presence_penalty: 0.0,
+            seed: 0,
+        }
+    }
+}

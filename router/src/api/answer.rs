@@ -74,6 +74,8 @@ pub struct TopToken {
 pub struct Outcome {
     /// What ended it.
     pub reason: FinishReason,
+    /// The stop string that ended it.
+    pub stop_sequence: Option<String>,
     /// The whole text.
     pub text: String,
     /// The end of the text that came with no token.
@@ -225,6 +227,7 @@ impl Answer {
         self.text.push_str(&rest);
         Outcome {
             reason: self.kept.map_or(finished.reason, |_| FinishReason::Stopped),
+            stop_sequence: self.stop.found().map(str::to_owned),
             text: std::mem::take(&mut self.text),
             rest,
             prompt_tokens: finished.prompt_tokens,

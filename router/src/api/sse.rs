@@ -51,6 +51,13 @@ pub fn json(data: &impl Serialize) -> Event {
         .expect("the response types serialize to one line of JSON")
 }
 
+/// A frame that carries JSON, named by the JSON's own field "type".
+pub fn typed(data: &impl Serialize) -> Event {
+    let data = serde_json::to_value(data).expect("the response types serialize to JSON");
+    let name = data["type"].as_str().unwrap_or_default().to_owned();
+    json(&data).event(name)
+}
+
 /// Sends the answers, interleaved as their tokens come.
 pub fn respond(answers: Vec<Answer>, encoder: impl Encode) -> Response {
     event_stream(frames(answers, encoder))

@@ -8,12 +8,16 @@ use crate::request::{Sampling, ValidRequest};
 
 mod check;
 mod grammar;
+mod messages;
 mod native;
 mod openai;
+mod responses;
 
 pub use check::invalid;
+pub use messages::message;
 pub use native::native;
 pub use openai::{chat, completion};
+pub use responses::response;
 
 use check::at_most;
 
@@ -58,6 +62,23 @@ pub enum Delivery {
     Whole,
     /// Token by token.
     Stream,
+}
+
+impl Default for Plan {
+    /// One sampled answer from the model's own distribution.
+    fn default() -> Self {
+        Self {
+            sampling: Sampling::default(),
+            seed: None,
+            max_new_tokens: None,
+            truncate: None,
+            stop: vec![],
+            top_n_tokens: 0,
+            ignore_eos: false,
+            answers: 1,
+            grammar: None,
+        }
+    }
 }
 
 impl Plan {

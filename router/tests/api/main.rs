@@ -4,7 +4,10 @@ mod backend;
 mod errors;
 #[path = "../../src/api/tokenizer/fixture.rs"]
 mod fixture;
+mod messages;
 mod native;
 mod openai;
+mod responses;
 mod streams;
 mod support;
+mod typed;

@@ -133,6 +133,10 @@ impl TestServer {
         Reply::of(self.client.get(self.url(path)).header(header, value)).await
     }
 
+    pub(crate) async fn delete(&self, path: &str) -> Reply {
+        Reply::of(self.client.delete(self.url(path))).await
+    }
+
     pub(crate) async fn post(&self, path: &str, body: Value) -> Reply {
         Reply::of(self.client.post(self.url(path)).json(&body)).await
     }

@@ -1,14 +1,18 @@
 //! What an answer must follow: from the client's form to a [`Grammar`].
 
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use super::check::invalid;
 use crate::api::types::grammar::{FormatKind, GrammarKind, GrammarRequest, ResponseFormat};
+use crate::api::types::messages::OutputFormat;
+use crate::api::types::responses::TextFormat;
 use crate::error::ApiError;
 use crate::grammar::Grammar;
 
 const GRAMMAR: &str = "grammar";
 const RESPONSE_FORMAT: &str = "response_format";
+const TEXT_FORMAT: &str = "text.format";
+const OUTPUT_FORMAT: &str = "output_config.format";
 
 /// The grammar of a native request.
 ///
@@ -42,6 +46,50 @@ pub(super) fn response_format(
         (FormatKind::Lark, _) => GrammarKind::Lark,
     };
     valued(RESPONSE_FORMAT, kind, format.value.as_ref()).map(Some)
+}
+
+/// The grammar of a response; none for text.
+///
+/// # Errors
+/// When the format has another type, or its schema is absent.
+pub(super) fn text_format(format: Option<&TextFormat>) -> Result<Option<Grammar>, ApiError> {
+    match format.map(|format| (format.r#type.as_str(), format)) {
+        None | Some(("text", _)) => Ok(None),
+        Some(("json_object", _)) => Ok(Some(Grammar::json_object(TEXT_FORMAT))),
+        Some(("json_schema", format)) => schema(TEXT_FORMAT, format.schema.as_ref()),
+        Some((kind, _)) => {
+            let expected = "must be text, json_object or json_schema";
+            let message = format!("the type of {TEXT_FORMAT} {expected}, got {kind:?}");
+            Err(invalid(TEXT_FORMAT, message))
+        }
+    }
+}
+
+/// The grammar of a message; none for text.
+///
+/// # Errors
+/// When the format has another type, or its schema is absent.
+pub(super) fn output_format(format: Option<&OutputFormat>) -> Result<Option<Grammar>, ApiError> {
+    match format.map(|format| (format.r#type.as_str(), format)) {
+        None => Ok(None),
+        Some(("json_schema", format)) => schema(OUTPUT_FORMAT, format.schema.as_ref()),
+        Some((kind, _)) => {
+            let message = format!("the type of {OUTPUT_FORMAT} must be json_schema, got {kind:?}");
+            Err(invalid(OUTPUT_FORMAT, message))
+        }
+    }
+}
+
+fn schema(
+    field: &'static str,
+    schema: Option<&Map<String, Value>>,
+) -> Result<Option<Grammar>, ApiError> {
+    let schema = schema.ok_or_else(|| {
+        let message =
+            format!("{field} of type json_schema needs the schema under the key \"schema\"");
+        invalid(field, message)
+    })?;
+    Grammar::json_schema(field, &Value::Object(schema.clone())).map(Some)
 }
 
 fn valued(

@@ -36,7 +36,7 @@ pub fn native(p: &Parameters, delivery: Delivery, limits: &Limits) -> Result<Pla
         seed: p.seed,
         max_new_tokens: at_least_one("max_new_tokens", p.max_new_tokens)?,
         truncate: at_least_one("truncate", p.truncate)?,
-        stop: stop_strings(p.stop.clone().unwrap_or_default(), limits)?,
+        stop: stop_strings("stop", p.stop.clone().unwrap_or_default(), limits)?,
         top_n_tokens: top_n("top_n_tokens", p.top_n_tokens, limits)?,
         ignore_eos,
         answers,

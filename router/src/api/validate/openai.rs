@@ -12,12 +12,13 @@ use crate::error::ApiError;
 use crate::request::Sampling;
 
 /// Sampling as OpenAI's clients say it.
-struct OpenAiSampling {
-    temperature: Option<f32>,
-    top_p: Option<f32>,
-    repetition_penalty: Option<f32>,
-    frequency_penalty: Option<f32>,
-    presence_penalty: Option<f32>,
+#[derive(Debug, Default)]
+pub(super) struct OpenAiSampling {
+    pub(super) temperature: Option<f32>,
+    pub(super) top_p: Option<f32>,
+    pub(super) repetition_penalty: Option<f32>,
+    pub(super) frequency_penalty: Option<f32>,
+    pub(super) presence_penalty: Option<f32>,
 }
 
 /// Checks a chat request; `messages` are checked where they become text.
@@ -49,7 +50,7 @@ pub fn chat(request: &ChatRequest, limits: &Limits) -> Result<Plan, ApiError> {
         seed: request.seed.map(i64::cast_unsigned),
         max_new_tokens: longest,
         truncate: None,
-        stop: stop_strings(stop_list(request.stop.clone()), limits)?,
+        stop: stop_strings("stop", stop_list(request.stop.clone()), limits)?,
         top_n_tokens: top_logprobs,
         ignore_eos: false,
         answers: choices(request.n, 1, limits)?,
@@ -91,7 +92,7 @@ pub fn completion(
         seed: request.seed.map(i64::cast_unsigned),
         max_new_tokens: at_least_one("max_tokens", request.max_tokens)?,
         truncate: None,
-        stop: stop_strings(stop_list(request.stop.clone()), limits)?,
+        stop: stop_strings("stop", stop_list(request.stop.clone()), limits)?,
         top_n_tokens: top_n("logprobs", request.logprobs, limits)?,
         ignore_eos: false,
         answers: choices(request.n, prompts, limits)?,
@@ -100,7 +101,7 @@ pub fn completion(
 }
 
 impl OpenAiSampling {
-    fn check(&self) -> Result<Sampling, ApiError> {
+    pub(super) fn check(&self) -> Result<Sampling, ApiError> {
         let temperature = self.temperature.unwrap_or(1.0);
         if !(0.0..=2.0).contains(&temperature) {
             return Err(invalid(
