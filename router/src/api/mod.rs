@@ -11,6 +11,7 @@ pub mod native;
 pub mod openai;
 pub mod openapi;
 pub mod plain;
+pub mod prompt;
 pub mod responses;
 pub mod routes;
 pub mod sse;
