@@ -126,6 +126,29 @@ async fn the_reason_for_the_end_is_told() {
 }
 
 #[tokio::test]
+async fn an_answer_ends_where_the_context_ends() {
+    let server = TestServer::saying(Script::tokens(vec![97; 5000])).await;
+    for (max_tokens, tokens, reason) in [
+        (4076, 4076, "max_tokens"),
+        (4077, 4076, "model_context_window_exceeded"),
+        (u32::MAX, 4076, "model_context_window_exceeded"),
+    ] {
+        let body = with(hello(), "max_tokens", json!(max_tokens));
+        let message = server.post(PATH, body).await.json();
+        assert_eq!(message["usage"]["output_tokens"], tokens);
+        assert_eq!(message["stop_reason"], reason);
+    }
+    let long = json!([{"role": "user", "content": "x".repeat(4096)}]);
+    let reply = server.post(PATH, with(hello(), "messages", long)).await;
+    assert_eq!(reply.status, 400, "{}", reply.body);
+    assert!(
+        reply.body.contains("the prompt has 4114 tokens"),
+        "{}",
+        reply.body
+    );
+}
+
+#[tokio::test]
 async fn a_failure_in_a_stream_is_its_last_event() {
     let server = TestServer::saying(Script::of("He").failing("the step failed")).await;
     let events = events(&server, PATH, with(hello(), "stream", json!(true))).await;

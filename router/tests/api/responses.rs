@@ -188,6 +188,10 @@ async fn stored_responses_are_fetched_and_deleted_by_id() {
     assert_eq!(deleted.status, 200);
     let expected = json!({"id": response["id"], "object": "response", "deleted": true});
     assert_eq!(deleted.json(), expected);
+    assert_eq!(
+        server.get(&format!("{PATH}/%ff")).await.json()["error"]["code"],
+        "response_not_found"
+    );
     for reply in [
         server.get(&path).await,
         server.delete(&path).await,

@@ -20,6 +20,8 @@ pub struct Writer {
     reader: Reader,
     blocks: Vec<Draft>,
     is_open: bool,
+    /// What the length limit means.
+    limit: StopReason,
 }
 
 /// A block in the making.
@@ -34,9 +36,10 @@ enum Draft {
 }
 
 impl Writer {
-    /// A message that has just begun, in answer to a prompt of so many tokens.
+    /// A message that has just begun, in answer to a prompt of so many tokens; `limit` is what its
+    /// length limit means.
     #[must_use]
-    pub fn new(model: &Model, prompt_tokens: usize, reader: Reader) -> Self {
+    pub fn new(model: &Model, prompt_tokens: usize, reader: Reader, limit: StopReason) -> Self {
         let usage = MessageUsage {
             input_tokens: u32::try_from(prompt_tokens).unwrap_or(u32::MAX),
             ..MessageUsage::default()
@@ -56,6 +59,7 @@ impl Writer {
             reader,
             blocks: vec![],
             is_open: false,
+            limit,
         }
     }
 
@@ -146,7 +150,7 @@ impl Writer {
             .iter()
             .any(|block| matches!(block, Draft::Use { .. }));
         match reason {
-            FinishReason::Length => StopReason::MaxTokens,
+            FinishReason::Length => self.limit,
             FinishReason::Stopped => StopReason::StopSequence,
             FinishReason::StopToken if uses_tool => StopReason::ToolUse,
             FinishReason::StopToken => StopReason::EndTurn,

@@ -13,9 +13,9 @@ use crate::api::sse;
 use crate::api::stop::StopText;
 use crate::api::timing::Clock;
 use crate::api::tokenizer::Specials;
-use crate::api::types::message_object::{MessageEvent, MessageObject, TokenCount};
+use crate::api::types::message_object::{MessageEvent, MessageObject, StopReason, TokenCount};
 use crate::api::types::messages::{CountTokensRequest, MessagesRequest};
-use crate::api::validate;
+use crate::api::validate::{self, Plan, Room};
 use crate::app::AppState;
 use crate::error::ApiError;
 
@@ -37,15 +37,16 @@ pub async fn messages(
 ) -> Result<Response, ApiError> {
     let clock = Clock::start();
     let model = state.model_named(request.model.as_deref())?;
-    let plan = validate::message(&request, state.limits())?;
+    let mut plan = validate::message(&request, state.limits())?;
     let turn = input::conversation(request.take_prompt())?.render(&model, state.limits())?;
     let clock = clock.validated(turn.text.chars().count());
     let prompt = model
         .tokenizer
         .encode(turn.text.clone(), Specials::Omit)
         .await?;
+    let limit = limit_to(&mut plan, prompt.len(), model.room());
     let mut answers = answer::start(&model, &plan, &prompt, StopText::Drop).await?;
-    let mut writer = Writer::new(&model, prompt.len(), turn.reader());
+    let mut writer = Writer::new(&model, prompt.len(), turn.reader(), limit);
     if request.stream.unwrap_or(false) {
         let headers = clock.stream_headers(&model.info.device);
         let encoder = EventEncoder::new(writer);
@@ -56,6 +57,18 @@ pub async fn messages(
     writer.end(&answer.outcome, &mut Vec::new());
     let headers = clock.headers(&model.info.device, &[answer]);
     Ok((headers, JsonResponse(writer.message)).into_response())
+}
+
+/// Requests always name a length. Where the context ends before, so does the answer; says which of
+/// them limits it. A prompt that leaves no room at all is refused where it is submitted.
+fn limit_to(plan: &mut Plan, prompt_tokens: usize, room: Room<'_>) -> StopReason {
+    let prompt_tokens = u32::try_from(prompt_tokens).unwrap_or(u32::MAX);
+    let left = room.max_total_tokens.saturating_sub(prompt_tokens).max(1);
+    if plan.max_new_tokens.is_some_and(|most| most > left) {
+        plan.max_new_tokens = Some(left);
+        return StopReason::ModelContextWindowExceeded;
+    }
+    StopReason::MaxTokens
 }
 
 /// Counts the tokens of a conversation's prompt.

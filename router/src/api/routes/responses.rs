@@ -1,6 +1,7 @@
 //! `/v1/responses`: answers that can be fetched and continued later.
 
 use axum::Json as JsonResponse;
+use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, State};
 use axum::response::{IntoResponse, Response};
 use http::{HeaderValue, header};
@@ -31,7 +32,8 @@ const TENANT: &str = "default";
 /// messages, the queue refuses the request, or the generation fails; a stream then ends with the
 /// event `response.failed`.
 #[utoipa::path(
-    post, path = "/v1/responses", tag = "openai", request_body = ResponsesRequest,
+    post, path = "/v1/responses", tag = "openai", operation_id = "create_response",
+    request_body = ResponsesRequest,
     responses(
         (status = 200, content((ResponseObject = "application/json"), (ResponseEvent = "text/event-stream"))),
         (status = "default", description = "See the error table"),
@@ -78,15 +80,19 @@ pub async fn create(
 /// # Errors
 /// 404 when it is not stored.
 #[utoipa::path(
-    get, path = "/v1/responses/{id}", tag = "openai",
+    get, path = "/v1/responses/{id}", tag = "openai", operation_id = "fetch_response",
     params(("id" = String, Path, description = "Id of the response")),
-    responses((status = 200, body = ResponseObject), (status = 404, description = "Not stored"))
+    responses(
+        (status = 200, body = ResponseObject),
+        (status = 404, description = "Not stored"),
+        (status = "default", description = "See the error table"),
+    )
 )]
 pub async fn fetch(
     State(state): State<AppState>,
-    Path(id): Path<String>,
+    id: Result<Path<String>, PathRejection>,
 ) -> Result<Response, ApiError> {
-    let stored = stored(&state, &id)?;
+    let stored = stored(&state, &text(id)?)?;
     let json = HeaderValue::from_static("application/json");
     Ok(([(header::CONTENT_TYPE, json)], stored.response).into_response())
 }
@@ -96,14 +102,19 @@ pub async fn fetch(
 /// # Errors
 /// 404 when it is not stored.
 #[utoipa::path(
-    delete, path = "/v1/responses/{id}", tag = "openai",
+    delete, path = "/v1/responses/{id}", tag = "openai", operation_id = "delete_response",
     params(("id" = String, Path, description = "Id of the response")),
-    responses((status = 200, body = DeletedResponse), (status = 404, description = "Not stored"))
+    responses(
+        (status = 200, body = DeletedResponse),
+        (status = 404, description = "Not stored"),
+        (status = "default", description = "See the error table"),
+    )
 )]
 pub async fn delete(
     State(state): State<AppState>,
-    Path(id): Path<String>,
+    id: Result<Path<String>, PathRejection>,
 ) -> Result<JsonResponse<DeletedResponse>, ApiError> {
+    let id = text(id)?;
     if !state.responses().delete(TENANT, &id) {
         return Err(ApiError::ResponseNotFound(id));
     }
@@ -112,6 +123,12 @@ pub async fn delete(
         object: "response",
         deleted: true,
     }))
+}
+
+/// An id that is no text is nobody's.
+fn text(id: Result<Path<String>, PathRejection>) -> Result<String, ApiError> {
+    let id = id.map_err(|rejection| ApiError::ResponseNotFound(rejection.body_text()))?;
+    Ok(id.0)
 }
 
 /// The items of the conversation that a request continues.

@@ -52,8 +52,10 @@ pub enum Block {
 pub enum StopReason {
     /// The model was done.
     EndTurn,
-    /// The length limit.
+    /// The request's length limit.
     MaxTokens,
+    /// The context's end, before the request's length limit.
+    ModelContextWindowExceeded,
     /// A stop sequence.
     StopSequence,
     /// Tools are to be used.
