@@ -11,6 +11,7 @@ pub mod messages;
 pub mod native;
 pub mod openai;
 pub mod openapi;
+pub mod prompt;
 pub mod responses;
 pub mod routes;
 pub mod sse;

@@ -5,7 +5,7 @@
 use crate::api::conversation::Turn;
 use crate::error::ApiError;
 use crate::grammar::Grammar;
-use crate::request::{Sampling, ValidRequest};
+use crate::request::{Sampling, ValidRequest, Watermark};
 
 mod check;
 mod grammar;
@@ -45,6 +45,12 @@ pub struct Plan {
     pub marks: Vec<u32>,
     /// What the answers must follow. [`crate::api::answer::start`] checks it.
     pub grammar: Option<Grammar>,
+    /// Whether the prompt's log probabilities are reported; the whole prompt is then computed.
+    pub prompt_logprobs: bool,
+    /// Whether a stream tells how far a long prefill is.
+    pub progress: bool,
+    /// Whether the answers are marked as generated.
+    pub watermark: bool,
 }
 
 /// What a model has room for.
@@ -54,6 +60,8 @@ pub struct Room<'a> {
     pub max_input_tokens: u32,
     /// Longest prompt and answer together, in tokens.
     pub max_total_tokens: u32,
+    /// The watermark of answers that shall have one.
+    pub watermark: Watermark,
     /// Ids that end an answer.
     pub eos_token_ids: &'a [u32],
 }
@@ -81,6 +89,9 @@ impl Default for Plan {
             answers: 1,
             marks: vec![],
             grammar: None,
+            prompt_logprobs: false,
+            progress: false,
+            watermark: false,
         }
     }
 }
@@ -134,11 +145,14 @@ impl Plan {
             max_new_tokens,
             sampling: Sampling {
                 seed,
+                watermark: self.watermark.then_some(room.watermark),
                 ..self.sampling
             },
             stop_token_ids,
             top_n_tokens: self.top_n_tokens,
             grammar: self.grammar.clone(),
+            prompt_logprobs: self.prompt_logprobs,
+            progress: self.progress,
         })
     }
 }

@@ -23,6 +23,7 @@ use crate::api::validate;
 use crate::app::AppState;
 use crate::config::Limits;
 use crate::error::ApiError;
+use crate::generation::Progress;
 use crate::model::Model;
 
 /// Continues a conversation.
@@ -232,6 +233,11 @@ fn chunk_choice(
 }
 
 impl Encode for ChunkEncoder {
+    fn progress(&mut self, _index: usize, progress: Progress, frames: &mut Frames) {
+        let object = "chat.completion.chunk";
+        frames.push_back(openai::progress(&self.envelope, object, progress));
+    }
+
     fn begin(&mut self, frames: &mut Frames) {
         frames.extend((0..self.answers).map(|index| self.delta(index, "assistant", String::new())));
     }
