@@ -154,6 +154,10 @@ pub struct RouterConfig {
     pub http: HttpLimits,
     /// Threads that tokenize.
     pub validation_workers: usize,
+    /// Share of the vocabulary that a watermark favours behind each token.
+    pub watermark_gamma: f32,
+    /// What a watermark adds to the favoured tokens' logits.
+    pub watermark_delta: f32,
     /// How long a drain may take after SIGTERM, in seconds.
     pub graceful_termination_timeout: u64,
 }

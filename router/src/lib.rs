@@ -32,4 +32,4 @@ pub mod pb {
 }
 
 /// Version of the wire contract that this router speaks.
-pub const PROTOCOL_VERSION: u32 = 3;
+pub const PROTOCOL_VERSION: u32 = 4;

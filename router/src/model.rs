@@ -16,7 +16,7 @@ use crate::generation::Generation;
 use crate::grammar::Grammars;
 use crate::metrics;
 use crate::pb::EngineInfo;
-use crate::request::ValidRequest;
+use crate::request::{ValidRequest, Watermark};
 use crate::response_store::ResponseStore;
 use crate::serve::Readiness;
 
@@ -34,6 +34,8 @@ pub struct Model {
     pub template: Option<ChatTemplate>,
     /// Checks what answers must follow.
     pub grammars: Grammars,
+    /// What is asked for with `watermark`.
+    pub watermark: Watermark,
     /// When it was loaded.
     pub loaded_at: SystemTime,
     pub(crate) dispatcher: Dispatcher,
@@ -46,6 +48,7 @@ impl Model {
         Room {
             max_input_tokens: self.info.max_input_tokens,
             max_total_tokens: self.info.max_total_tokens,
+            watermark: self.watermark,
             eos_token_ids: &self.info.eos_token_ids,
         }
     }

@@ -17,6 +17,10 @@ pub struct ValidRequest {
     pub top_n_tokens: u32,
     /// What the answer must follow, checked.
     pub grammar: Option<Grammar>,
+    /// Whether the prompt's log probabilities are reported.
+    pub prompt_logprobs: bool,
+    /// Whether it is reported how far a long prefill is.
+    pub progress: bool,
 }
 
 /// Sampling parameters, with the meaning of `Sampling` in `engine.proto`.
@@ -38,6 +42,17 @@ pub struct Sampling {
     pub presence_penalty: f32,
     /// Keys the generator.
     pub seed: u64,
+    /// What makes the text recognizable, if anything.
+    pub watermark: Option<Watermark>,
+}
+
+/// A watermark (Kirchenbauer et al., arXiv:2301.10226).
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Watermark {
+    /// Share of the vocabulary that is favoured behind each token.
+    pub gamma: f32,
+    /// What is added to the favoured tokens' logits.
+    pub delta: f32,
 }
 
 impl Default for Sampling {
@@ -52,6 +67,7 @@ impl Default for Sampling {
             frequency_penalty: 0.0,
             presence_penalty: 0.0,
             seed: 0,
+            watermark: None,
         }
     }
 }

@@ -71,7 +71,9 @@ def _lead(config: ServeConfig, source: ModelSource, assets: Assets, executor: Ex
 def _grammars(config: GrammarConfig, assets: Assets, facts: ExecutorFacts) -> Grammars | None:
     if not config.grammar_support or not assets.eos_token_ids:
         return None
-    limits = GrammarLimits(config.max_grammar_size, config.max_grammar_fuel, config.max_grammar_lexer_states)
+    limits = GrammarLimits(
+        config.max_grammar_size, config.max_grammar_fuel, config.max_grammar_lexer_states
+    )
     json, eos = assets.tokenizer_json.decode(), list(assets.eos_token_ids)
     vocab_size = facts.vocab_size
     return Grammars(lambda: LLTokenizer(json, vocab_size, eos), vocab_size, limits)

@@ -1,4 +1,4 @@
-"""`/v1/messages` with the package `anthropic`: text, streams, turns."""
+"""`/v1/messages` with the package `anthropic`: text, streams, turns, tools, structured output."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -15,6 +15,16 @@ GREEDY: dict[str, Any] = {
     "model": "tgi",
     "max_tokens": ANSWER_TOKENS,
     "extra_body": {"temperature": 0},
+}
+WEATHER: Any = {
+    "name": "get_weather",
+    "description": "The weather of a city.",
+    "input_schema": {
+        "type": "object",
+        "properties": {"city": {"type": "string", "enum": ["Paris", "Rome"]}},
+        "required": ["city"],
+        "additionalProperties": False,
+    },
 }
 
 
@@ -112,6 +122,46 @@ def test_a_system_text_comes_whole_or_in_blocks(client: Anthropic) -> None:
         for system in ("You are brief.", "You are very, very brief.")
     ]
     assert counts[0].input_tokens < counts[1].input_tokens
+
+
+def test_a_tool_is_used_and_its_result_is_read(client: Anthropic) -> None:
+    messages: list[Any] = [user("How is the weather in Rome?")]
+    fields = GREEDY | {"max_tokens": 60}
+    used = client.messages.create(
+        messages=messages,
+        tools=[WEATHER],
+        tool_choice={"type": "any", "disable_parallel_tool_use": True},
+        **fields,
+    )
+    assert used.stop_reason == "tool_use"
+    block = used.content[0]
+    assert block.type == "tool_use" and block.name == "get_weather"
+    assert block.input["city"] in ("Paris", "Rome")
+    result = {"type": "tool_result", "tool_use_id": block.id, "content": "sunny"}
+    messages += [
+        {"role": "assistant", "content": used.content},
+        {"role": "user", "content": [result]},
+    ]
+    answer = client.messages.create(
+        messages=messages, tools=[WEATHER], tool_choice={"type": "none"}, **GREEDY
+    )
+    assert [block.type for block in answer.content] == ["text"]
+    assert answer.usage.cache_read_input_tokens
+
+
+def test_the_arguments_of_a_use_are_streamed(client: Anthropic) -> None:
+    with client.messages.stream(
+        messages=[user("How is the weather in Rome?")],
+        tools=[WEATHER],
+        tool_choice={"type": "tool", "name": "get_weather"},
+        **GREEDY | {"max_tokens": 60},
+    ) as stream:
+        pieces = [event.partial_json for event in stream if event.type == "input_json"]
+        message = stream.get_final_message()
+    assert len(pieces) > 1
+    assert message.stop_reason == "tool_use"
+    block = message.content[0]
+    assert block.type == "tool_use" and block.input["city"] in ("Paris", "Rome")
 
 
 class City(BaseModel):

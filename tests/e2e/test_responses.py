@@ -1,5 +1,6 @@
-"""`/v1/responses` with the package `openai`: text, streams, chains."""
+"""`/v1/responses` with the package `openai`: text, streams, chains, tools, structured output."""
 
+import json
 from collections.abc import Iterator
 from typing import Any
 
@@ -13,6 +14,18 @@ from texts import prose
 
 ANSWER_TOKENS = 16
 GREEDY: dict[str, Any] = {"model": "tgi", "temperature": 0, "max_output_tokens": ANSWER_TOKENS}
+WEATHER: Any = {
+    "type": "function",
+    "name": "get_weather",
+    "description": "The weather of a city.",
+    "parameters": {
+        "type": "object",
+        "properties": {"city": {"type": "string", "enum": ["Paris", "Rome"]}},
+        "required": ["city"],
+        "additionalProperties": False,
+    },
+    "strict": True,
+}
 
 
 def connect(server: RunningServer) -> OpenAI:
@@ -88,10 +101,15 @@ def test_a_chain_finds_its_history_in_the_cache(
             previous = response.id
 
 
-def test_responses_are_retrieved_until_they_are_deleted(client: OpenAI) -> None:
+def test_responses_are_retrieved_until_they_are_deleted(
+    client: OpenAI, smollm: RunningServer
+) -> None:
+    kept = smollm.metrics()["tgi_stored_responses"]
     response = client.responses.create(input="Hi", metadata={"a": "b"}, **GREEDY)
+    assert smollm.metrics()["tgi_stored_responses"] == kept + 1
     assert client.responses.retrieve(response.id) == response
     client.responses.delete(response.id)
+    assert smollm.metrics()["tgi_stored_responses"] == kept
     with pytest.raises(openai.NotFoundError) as gone:
         client.responses.retrieve(response.id)
     assert gone.value.code == "response_not_found"
@@ -100,6 +118,55 @@ def test_responses_are_retrieved_until_they_are_deleted(client: OpenAI) -> None:
     unkept = client.responses.create(input="Hi", store=False, **GREEDY)
     with pytest.raises(openai.NotFoundError):
         client.responses.retrieve(unkept.id)
+
+
+def test_a_tool_is_called_and_its_result_is_used(client: OpenAI) -> None:
+    fields = GREEDY | {"max_output_tokens": 60}
+    called = client.responses.create(
+        input="How is the weather in Rome?",
+        tools=[WEATHER],
+        tool_choice="required",
+        parallel_tool_calls=False,
+        **fields,
+    )
+    assert called.status == "completed"
+    call = called.output[0]
+    assert call.type == "function_call"
+    assert call.name == "get_weather"
+    assert json.loads(call.arguments)["city"] in ("Paris", "Rome")
+    result: Any = {"type": "function_call_output", "call_id": call.call_id, "output": "sunny"}
+    answered = client.responses.create(
+        input=[result],
+        previous_response_id=called.id,
+        tools=[WEATHER],
+        tool_choice="none",
+        **GREEDY,
+    )
+    assert [item.type for item in answered.output] == ["message"]
+    assert answered.output_text
+    assert answered.usage is not None and answered.usage.input_tokens_details.cached_tokens > 0
+
+
+def test_the_arguments_of_a_call_are_streamed(client: OpenAI) -> None:
+    fields = GREEDY | {"max_output_tokens": 60}
+    kinds: list[str] = []
+    with client.responses.stream(
+        input="How is the weather in Rome?",
+        tools=[WEATHER],
+        tool_choice={"type": "function", "name": "get_weather"},
+        **fields,
+    ) as stream:
+        for event in stream:
+            kinds.append(event.type)
+            if event.type == "response.function_call_arguments.delta":
+                snapshot = event.snapshot
+            elif event.type == "response.function_call_arguments.done":
+                assert event.arguments == snapshot
+        final = stream.get_final_response()
+    assert kinds.count("response.function_call_arguments.delta") > 1
+    call = final.output[0]
+    assert call.type == "function_call" and call.arguments == snapshot
+    assert json.loads(snapshot)["city"] in ("Paris", "Rome")
 
 
 class City(BaseModel):

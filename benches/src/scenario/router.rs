@@ -188,6 +188,8 @@ fn config(shard_address: &str) -> ServeConfig {
             limits: Limits::default(),
             http: HttpLimits::default(),
             validation_workers: 2,
+            watermark_gamma: 0.5,
+            watermark_delta: 2.0,
             graceful_termination_timeout: 1,
         },
         grammar: GrammarConfig::default(),

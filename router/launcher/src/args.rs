@@ -138,6 +138,12 @@ pub(crate) struct ServerArgs {
     /// Threads that tokenize.
     #[arg(long, env, default_value_t = 2)]
     pub(crate) validation_workers: usize,
+    /// Share of the vocabulary that a watermark favours behind each token.
+    #[arg(long, env, default_value_t = 0.5)]
+    pub(crate) watermark_gamma: f32,
+    /// What a watermark adds to the logits of the favoured tokens.
+    #[arg(long, env, default_value_t = 2.0)]
+    pub(crate) watermark_delta: f32,
     /// Seconds that running requests get to finish after SIGTERM.
     #[arg(long, short, env, default_value_t = 90)]
     pub(crate) graceful_termination_timeout: u64,

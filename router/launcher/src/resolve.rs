@@ -172,7 +172,14 @@ fn check_engine(engine: &EngineArgs, mistakes: &mut Mistakes) {
 }
 
 fn check_limits(args: &Args, mistakes: &mut Mistakes) {
-    let http = &args.http;
+    let (http, server) = (&args.http, &args.server);
+    let (gamma, delta) = (server.watermark_gamma, server.watermark_delta);
+    mistakes.check(gamma > 0.0 && gamma < 1.0, || {
+        format!("--watermark-gamma is {gamma}: give a number between 0 and 1")
+    });
+    mistakes.check(delta >= 0.0 && delta.is_finite(), || {
+        format!("--watermark-delta is {delta}: give a number from 0")
+    });
     mistakes.check(http.payload_limit <= http.max_body_bytes_in_flight, || {
         format!(
             "--payload-limit is {}, above --max-body-bytes-in-flight, which is {}: one body must \
@@ -237,6 +244,8 @@ fn into_config(args: Args, run_dir: &Path) -> ServeConfig {
                 write_stall_timeout: args.http.write_stall_timeout,
             },
             validation_workers: args.server.validation_workers,
+            watermark_gamma: args.server.watermark_gamma,
+            watermark_delta: args.server.watermark_delta,
             graceful_termination_timeout: args.server.graceful_termination_timeout,
         },
     }

@@ -4,13 +4,14 @@
 
 pub mod answer;
 pub mod auth;
+pub mod conversation;
 pub mod detokenize;
 pub mod extract;
 pub mod messages;
 pub mod native;
 pub mod openai;
 pub mod openapi;
-pub mod plain;
+pub mod prompt;
 pub mod responses;
 pub mod routes;
 pub mod sse;

@@ -163,6 +163,14 @@ impl Actor {
     fn on_step(&mut self, step: pb::Step) {
         let Some(shard) = &mut self.shard else { return };
         let write_stall = self.admission.limits.write_stall;
+        for run in step.prompt_logprobs {
+            if let Some(id) = shard.in_flight.prompt(run) {
+                shard.cancels.push_back(cancel(id, None));
+            }
+        }
+        for progress in &step.progress {
+            shard.in_flight.progress(progress);
+        }
         for token in step.tokens {
             if let Some(id) = shard.in_flight.token(token, write_stall) {
                 shard.cancels.push_back(cancel(id, None));

@@ -19,6 +19,7 @@ use crate::grammar::Grammars;
 use crate::metrics;
 use crate::model::{AppState, Model};
 use crate::pb::EngineInfo;
+use crate::request::Watermark;
 use crate::serve::Readiness;
 
 const TOKENIZER: &str = "tokenizer.json";
@@ -140,6 +141,10 @@ impl Link {
             tokenizer: Arc::new(tokenizer),
             template,
             grammars,
+            watermark: Watermark {
+                gamma: self.state.config().router.watermark_gamma,
+                delta: self.state.config().router.watermark_delta,
+            },
             loaded_at: SystemTime::now(),
             dispatcher: Dispatcher::start(&self.state.config().router),
         });

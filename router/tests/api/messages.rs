@@ -272,3 +272,77 @@ async fn a_key_comes_in_either_header() {
         200
     );
 }
+
+fn calling() -> Script {
+    Script::of(
+        "So: <tool_call>\n{\"name\": \"f\", \"arguments\": {\"b\": 1, \"a\": {}}}\n</tool_call>",
+    )
+    .then(EOS)
+}
+
+fn tools() -> Value {
+    json!([{"name": "f", "description": "Does f.", "input_schema": {"type": "object"}}])
+}
+
+#[tokio::test]
+async fn uses_of_tools_are_blocks_of_their_own() {
+    let server = TestServer::saying(calling()).await;
+    let body = with(hello(), "tools", tools());
+    let body = with(body, "max_tokens", json!(200));
+    let message = server.post(PATH, body.clone()).await.json();
+    assert_eq!(message["stop_reason"], "tool_use");
+    assert_eq!(
+        message["content"][0],
+        json!({"type": "text", "text": "So:"})
+    );
+    let block = &message["content"][1];
+    assert_eq!(
+        (&block["type"], &block["name"]),
+        (&json!("tool_use"), &json!("f"))
+    );
+    assert_eq!(
+        block["input"].to_string(),
+        "{\"b\":1,\"a\":{}}",
+        "in the model's order"
+    );
+    let events = events(&server, PATH, with(body.clone(), "stream", json!(true))).await;
+    let kinds = types(&events);
+    let starts = kinds
+        .iter()
+        .filter(|&&kind| kind == "content_block_start")
+        .count();
+    let stops = kinds
+        .iter()
+        .filter(|&&kind| kind == "content_block_stop")
+        .count();
+    assert_eq!((starts, stops), (2, 2));
+    let json: String = events
+        .iter()
+        .filter_map(|event| event["delta"]["partial_json"].as_str())
+        .collect();
+    assert_eq!(json, "{\"b\": 1, \"a\": {}}");
+    // Sent back, with the result.
+    let result = json!([{"type": "tool_result", "tool_use_id": block["id"], "content": "42"}]);
+    let messages = json!([
+        {"role": "user", "content": "Hi"},
+        {"role": "assistant", "content": message["content"]},
+        {"role": "user", "content": result},
+    ]);
+    let body = with(body, "tools", Value::Null);
+    server.post(PATH, with(body, "messages", messages)).await;
+    let turn = "user: Hi\nassistant: So:\n<tool_call>\n{\"name\": \"f\", \"arguments\": {\"b\":1,\"a\":{}}}\n</tool_call>\n\
+                user: <tool_response>\n42\n</tool_response>\nassistant: ";
+    assert_eq!(server.asked().tokens, bytes(turn));
+}
+
+#[tokio::test]
+async fn a_use_that_is_cut_off_is_left_out() {
+    let server = TestServer::saying(calling()).await;
+    let body = with(hello(), "tools", tools());
+    let message = server
+        .post(PATH, with(body, "max_tokens", json!(50)))
+        .await
+        .json();
+    assert_eq!(message["stop_reason"], "max_tokens");
+    assert_eq!(message["content"], json!([{"type": "text", "text": "So:"}]));
+}

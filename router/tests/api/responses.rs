@@ -313,3 +313,74 @@ async fn null_equals_absent() {
     let without = created(&server, json!({"input": "x"})).await;
     assert_eq!(stable(with_nulls), stable(without));
 }
+
+/// Words, then a call of `f`, in the form that is asked for where a template knows no tools.
+fn calling() -> Script {
+    Script::of("So: <tool_call>\n{\"name\": \"f\", \"arguments\": {\"a\": 1}}\n</tool_call>")
+        .then(EOS)
+}
+
+fn tools() -> Value {
+    json!([{"type": "function", "name": "f", "description": "Does f.", "parameters": {"type": "object"}}])
+}
+
+#[tokio::test]
+async fn calls_are_items_of_their_own() {
+    let server = TestServer::saying(calling()).await;
+    let body = json!({"input": "Hi", "tools": tools()});
+    let response = created(&server, body.clone()).await;
+    let prompt = String::from_utf8(server.asked().tokens.iter().map(|&id| id as u8).collect());
+    let prompt = prompt.expect("text");
+    assert!(
+        prompt.contains("\"name\":\"f\",\"description\":\"Does f.\""),
+        "{prompt}"
+    );
+    let output = stable(response.clone())["output"].clone();
+    assert_eq!(output[0]["content"][0]["text"], "So:");
+    let call_id = output[1]["call_id"].as_str().expect("an id");
+    let call = json!({"type": "function_call", "call_id": call_id, "name": "f",
+                      "arguments": "{\"a\": 1}", "status": "completed"});
+    assert_eq!(output[1], call);
+    assert_eq!(response["status"], "completed");
+    let mut streamed = body;
+    streamed["stream"] = json!(true);
+    let events = events(&server, PATH, streamed).await;
+    let arguments = events.iter().filter(|event| {
+        event["item_id"]
+            .as_str()
+            .is_some_and(|id| id.starts_with("fc_"))
+    });
+    let deltas: String = arguments
+        .filter_map(|event| event["delta"].as_str())
+        .collect();
+    assert_eq!(deltas, "{\"a\": 1}");
+    let result = json!({"type": "function_call_output", "call_id": call_id, "output": "42"});
+    created(
+        &server,
+        json!({"input": [result], "previous_response_id": id(&response)}),
+    )
+    .await;
+    let turn = "user: Hi\nassistant: So:\n<tool_call>\n{\"name\": \"f\", \"arguments\": {\"a\": 1}}\n</tool_call>\n\
+                user: <tool_response>\n42\n</tool_response>\nassistant: ";
+    assert_eq!(
+        server.asked().tokens,
+        bytes(turn),
+        "tools hold for one response"
+    );
+}
+
+#[tokio::test]
+async fn tools_that_may_not_be_called_are_not_told() {
+    let server = TestServer::saying(calling()).await;
+    let body = json!({"input": "Hi", "tools": tools(), "tool_choice": "none"});
+    let response = created(&server, body).await;
+    assert_eq!(server.asked().tokens, bytes("user: Hi\nassistant: "));
+    assert_eq!(response["output"].as_array().map(Vec::len), Some(1));
+    let body =
+        json!({"input": "Hi", "tools": tools(), "tool_choice": {"type": "function", "name": "g"}});
+    let reply = server.post(PATH, body).await;
+    assert_eq!(
+        (reply.status, &reply.json()["error"]["param"]),
+        (422, &json!("tool_choice"))
+    );
+}

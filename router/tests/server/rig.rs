@@ -243,10 +243,13 @@ pub(crate) fn request(prompt_tokens: usize, max_new_tokens: u32) -> ValidRequest
             frequency_penalty: 0.0,
             presence_penalty: 0.0,
             seed: 0,
+            watermark: None,
         },
         stop_token_ids: vec![],
         top_n_tokens: 0,
         grammar: None,
+        prompt_logprobs: false,
+        progress: false,
     }
 }
 
@@ -286,6 +289,8 @@ fn config(shard_address: String) -> ServeConfig {
         limits: Limits::default(),
         http: HttpLimits::default(),
         validation_workers: 1,
+        watermark_gamma: 0.5,
+        watermark_delta: 2.0,
         graceful_termination_timeout: 10,
     };
     ServeConfig {

@@ -9,9 +9,9 @@ import time
 from collections.abc import Callable, Iterable
 from concurrent.futures import FIRST_COMPLETED, wait
 from dataclasses import dataclass
-from typing import NamedTuple
 
 from text_generation_server._native import PageCache
+from text_generation_server.engine.admission import EngineLimits, find_mistake
 from text_generation_server.engine.grammar import Constraint, Grammars
 from text_generation_server.engine.pace import Pace
 from text_generation_server.engine.plan import build_plan
@@ -22,14 +22,18 @@ from text_generation_server.engine.request import (
     Finished,
     FinishReason,
     Load,
+    Progress,
+    PromptLogprobs,
     Request,
     StepEvents,
     Token,
+    TokenLogprobs,
 )
-from text_generation_server.engine.scheduler import Chunk, Scheduler, SchedulerLimits
+from text_generation_server.engine.results import Outcome, outcomes
+from text_generation_server.engine.scheduler import Chunk, Scheduler
 from text_generation_server.engine.sequence import Phase, Sequence
 from text_generation_server.errors import EngineFailedError
-from text_generation_server.executor.step import Executor, StepResult
+from text_generation_server.executor.step import Executor
 
 logger = logging.getLogger(__name__)
 
@@ -46,15 +50,6 @@ IDLE_SECONDS = 0.05
 """How long at most a step waits for masks when there is nothing else to compute."""
 
 
-@dataclass(frozen=True, slots=True)
-class EngineLimits:
-    """Bounds on requests and steps, settled once model and memory are known."""
-
-    max_input_tokens: int
-    max_total_tokens: int
-    step: SchedulerLimits
-
-
 @dataclass(slots=True)
 class Totals:
     """Counters since the start."""
@@ -63,14 +58,6 @@ class Totals:
     prefill_tokens: int = 0
     cached_tokens: int = 0
     generated_tokens: int = 0
-
-
-class Drawn(NamedTuple):
-    """The next token of a sequence."""
-
-    token_id: int
-    logprob: float
-    top: tuple[tuple[int, float], ...]
 
 
 class Engine:
@@ -105,14 +92,19 @@ class Engine:
 
     def admit(self, request: Request) -> Failure | None:
         """Take a request in, or say why not."""
-        failure = self._refusal(request)
-        if failure is None:
-            if not self._sequences:
-                self._pace.rest()
-            sequence = Sequence(request, self._constraint(request))
-            self._sequences[request.id] = sequence
-            self._scheduler.add(sequence)
-        return failure
+        if request.id in self._sequences:
+            return _invalid(request, f"request id {request.id} is in use")
+        if request.grammar and self._grammars is None:
+            return _invalid(request, "grammars are disabled, or the tokenizer does not suit them")
+        mistake = find_mistake(request, self._limits, self._executor.facts.vocab_size)
+        if mistake is not None:
+            return _invalid(request, mistake)
+        if not self._sequences:
+            self._pace.rest()
+        sequence = Sequence(request, self._constraint(request))
+        self._sequences[request.id] = sequence
+        self._scheduler.add(sequence)
+        return None
 
     def cancel(self, request_id: int, keep_tokens: int | None = None) -> None:
         """End a request at the next step. Unknown and finished ids are ignored: the cancel may have
@@ -136,6 +128,8 @@ class Engine:
         results = self._execute(chunks) if chunks else {}
         now = self._clock()
         tokens: list[Token] = []
+        prompts: list[PromptLogprobs] = []
+        progress: list[Progress] = []
         for chunk in chunks:
             outcome = results[chunk.sequence.request.id]
             if isinstance(outcome, Failure):
@@ -143,11 +137,14 @@ class Engine:
                 finished.append(outcome)
                 continue
             self._commit(chunk, started)
-            if outcome is not None:
-                tokens.append(self._accept(chunk.sequence, outcome, now))
-                finished.extend(self._completed(chunk.sequence, outcome.token_id))
+            prompts.extend(chunk.sequence.accept_scores(outcome.scores))
+            if outcome.drawn is not None:
+                tokens.append(self._accept(chunk.sequence, outcome.drawn, now))
+                finished.extend(self._completed(chunk.sequence, outcome.drawn.token_id))
+            else:
+                progress.extend(chunk.sequence.progress(now))
         self._step_seconds = self._clock() - started
-        return StepEvents(tuple(tokens), tuple(finished))
+        return StepEvents(tuple(tokens), tuple(finished), tuple(prompts), tuple(progress))
 
     def load(self) -> Load:
         """The engine's state right now."""
@@ -175,47 +172,6 @@ class Engine:
             gaps=pace.gaps,
         )
 
-    # Admission
-
-    def _refusal(self, request: Request) -> Failure | None:
-        count, limits = len(request.tokens), self._limits
-        if request.id in self._sequences:
-            return _invalid(request, f"request id {request.id} is in use")
-        if not 0 < request.prompt_length <= count:
-            return _invalid(
-                request, f"prompt of {request.prompt_length} tokens in a request of {count} tokens"
-            )
-        if request.domains.length != count:
-            return _invalid(
-                request, f"domains cover {request.domains.length} tokens, the request has {count}"
-            )
-        if request.grammar and self._grammars is None:
-            return _invalid(request, "grammars are disabled, or the tokenizer does not suit them")
-        vocab_size = self._executor.facts.vocab_size
-        biased = [token for token, _ in request.params.logit_bias]
-        if (largest := max([int(request.tokens.max()), *biased])) >= vocab_size:
-            return _invalid(
-                request, f"token id {largest} is not below the vocabulary of {vocab_size}"
-            )
-        if request.prompt_length > limits.max_input_tokens:
-            return _invalid(
-                request,
-                f"prompt has {request.prompt_length} tokens, limit is {limits.max_input_tokens}",
-            )
-        if request.max_new_tokens <= count - request.prompt_length:
-            return _invalid(
-                request,
-                f"max_new_tokens is {request.max_new_tokens}, the request already has"
-                f" {count - request.prompt_length} answer tokens",
-            )
-        if request.max_length > limits.max_total_tokens:
-            return _invalid(
-                request,
-                f"prompt of {request.prompt_length} + max_new_tokens of {request.max_new_tokens}"
-                f" exceed the limit of {limits.max_total_tokens} tokens",
-            )
-        return None
-
     # Grammars
 
     def _constraint(self, request: Request) -> Constraint | None:
@@ -236,8 +192,8 @@ class Engine:
 
     # Execution
 
-    def _execute(self, chunks: list[Chunk]) -> dict[int, Drawn | Failure | None]:
-        """What became of each chunk, by request id: a drawn token, None, or a failure.
+    def _execute(self, chunks: list[Chunk]) -> dict[int, Outcome | Failure]:
+        """What became of each chunk, by request id.
 
         When a step fails, each of its sequences is tried alone, so that a request on which the
         executor fails takes no neighbour along. That is safe: nothing is committed yet, and a chunk
@@ -245,7 +201,7 @@ class Engine:
         """
         started = self._clock()
         try:
-            results: dict[int, Drawn | Failure | None] = dict(self._submit(chunks))
+            results: dict[int, Outcome | Failure] = dict(self._submit(chunks))
         except Exception:
             logger.exception("a step of %d sequences failed", len(chunks))
             results = {chunk.sequence.request.id: self._execute_alone(chunk) for chunk in chunks}
@@ -254,9 +210,9 @@ class Engine:
         self._watch(results)
         return results
 
-    def _execute_alone(self, chunk: Chunk) -> Drawn | Failure | None:
+    def _execute_alone(self, chunk: Chunk) -> Outcome | Failure:
         try:
-            return next(drawn for _, drawn in self._submit([chunk]))
+            return next(outcome for _, outcome in self._submit([chunk]))
         except Exception:
             request_id = chunk.sequence.request.id
             logger.exception("the step of request %d failed", request_id)
@@ -267,21 +223,19 @@ class Engine:
                 True,
             )
 
-    def _submit(self, chunks: list[Chunk]) -> Iterable[tuple[int, Drawn | None]]:
+    def _submit(self, chunks: list[Chunk]) -> Iterable[tuple[int, Outcome]]:
         plan = build_plan(chunks, self._cache)
         self._pace.begin()
         try:
             result = self._executor.submit(plan).wait()
         finally:
             self._pace.end()
-        rows = iter(_rows(result))
-        drawn = []
         for chunk in chunks:
             chunk.sequence.slot_open |= chunk.draws
-            drawn.append((chunk.sequence.request.id, next(rows) if chunk.draws else None))
-        return drawn
+        ids = [chunk.sequence.request.id for chunk in chunks]
+        return zip(ids, outcomes(chunks, result), strict=True)
 
-    def _watch(self, results: dict[int, Drawn | Failure | None]) -> None:
+    def _watch(self, results: dict[int, Outcome | Failure]) -> None:
         if not all(isinstance(result, Failure) for result in results.values()):
             self._failed_steps = 0
             return
@@ -301,7 +255,7 @@ class Engine:
             self._totals.prefill_tokens += chunk.length
             self._scheduler.commit(sequence, sequence.computed)
 
-    def _accept(self, sequence: Sequence, drawn: Drawn, now: float) -> Token:
+    def _accept(self, sequence: Sequence, drawn: TokenLogprobs, now: float) -> Token:
         sequence.phase = Phase.DECODING
         sequence.append(drawn.token_id)
         if sequence.first_token is None:
@@ -361,13 +315,3 @@ class Engine:
 
 def _invalid(request: Request, message: str) -> Failure:
     return Failure(request.id, ErrorCode.INVALID, message, False)
-
-
-def _rows(result: StepResult) -> Iterable[Drawn]:
-    starts = result.top_starts.tolist()
-    ids, logprobs = result.top_ids.tolist(), result.top_logprobs.tolist()
-    for row, (token_id, logprob) in enumerate(
-        zip(result.token_ids.tolist(), result.logprobs.tolist(), strict=True)
-    ):
-        top = slice(starts[row], starts[row + 1])
-        yield Drawn(token_id, logprob, tuple(zip(ids[top], logprobs[top], strict=True)))

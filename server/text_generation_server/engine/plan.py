@@ -1,8 +1,11 @@
 """Turns the chunks of a step into the flat arrays of a `StepPlan`."""
 
+from collections.abc import Iterable
 from itertools import accumulate
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from text_generation_server._native import PageCache
 from text_generation_server.engine.grammar import Constraint
@@ -36,14 +39,35 @@ def build_plan(chunks: list[Chunk], cache: PageCache) -> StepPlan:
         context_lengths=np.array([s.computed for s in sequences], np.int32),
         page_starts=_starts([table.nbytes // 4 for table in tables]),
         pages=np.frombuffer(bytearray().join(tables), np.int32),
-        sample_rows=query_starts[1:][drawing] - 1,
+        sample_rows=np.concatenate(
+            [query_starts[1:][drawing] - 1, _score_rows(chunks, query_starts)], dtype=np.int32
+        ),
         sample_slots=np.array([sequences[index].slot for index in drawing], np.int32),
         mask_rows=np.array(masked, np.int32),
         masks=_masks(constraints),
+        score_tokens=_joined(
+            [c.sequence.tokens(c.scored.start + 1, c.scored.stop + 1) for c in chunks if c.scored]
+        ),
+        score_top_n=_joined(
+            [np.full(len(c.scored), c.sequence.request.params.top_n) for c in chunks if c.scored]
+        ),
         slots_opened=tuple(
             sequences[index].slot_opening() for index in drawing if not sequences[index].slot_open
         ),
     )
+
+
+def _score_rows(chunks: list[Chunk], query_starts: Int32Array) -> Int32Array:
+    rows = [
+        start + position - chunk.sequence.computed
+        for chunk, start in zip(chunks, query_starts.tolist(), strict=False)
+        for position in chunk.scored
+    ]
+    return np.array(rows, np.int32)
+
+
+def _joined(parts: Iterable[npt.NDArray[Any]]) -> Uint32Array:
+    return np.concatenate([np.empty(0, np.uint32), *parts], dtype=np.uint32, casting="unsafe")
 
 
 def _masks(constraints: list[Constraint | None]) -> Uint32Array:

@@ -244,7 +244,7 @@ fn every_flag() -> ServeConfig {
     let text = "--model-id owner/model --revision main --executor oracle --dtype auto --quantize int4 \
         --kv-cache-dtype int8 --cache-dir /models/cache --tokenizer-config-path /models/tokenizer_config.json --huggingface-hub-cache /models/hub \
         --hostname 0.0.0.0 --port 8080 --cors-allow-origin https://a.example,https://b.example:8443 \
-        --validation-workers 3 --graceful-termination-timeout 45 --num-shard 2 \
+        --validation-workers 3 --watermark-gamma 0.25 --watermark-delta 1.5 --graceful-termination-timeout 45 --num-shard 2 \
         --master-addr 127.0.0.2 --master-port 29501 --max-input-tokens 1000 \
         --max-total-tokens 2000 --max-batch-size 16 --max-batch-prefill-tokens 256 \
         --max-batch-total-tokens 8000 --kv-memory 1GiB --prefix-caching false --num-threads 5 \

@@ -6,7 +6,7 @@ use serde_json::{Map, Value};
 use uuid::Uuid;
 
 use crate::api::answer::Outcome;
-use crate::api::plain::{Piece, Reader};
+use crate::api::conversation::{Piece, Reader};
 use crate::api::types::message_object::{
     Block, BlockDelta, MessageEnd, MessageEvent, MessageObject, MessageUsage, StopReason,
 };

@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use crate::api::plain::{Conversation, Message, Tool, ToolCall, ToolChoice};
+use crate::api::conversation::{Conversation, Message, Tool, ToolCall, ToolChoice};
 use crate::api::types::response_object::OutputItem;
 use crate::api::types::responses::{
     FunctionTool, InputContent, InputItem, InputPart, ResponseInput, ResponsesRequest,

@@ -1,4 +1,4 @@
-//! OpenAI's Responses on a [`Conversation`](crate::api::plain::Conversation): items to
+//! OpenAI's Responses on a [`Conversation`](crate::api::conversation::Conversation): items to
 //! messages, the answer to items, and the events that tell of them.
 
 pub mod events;

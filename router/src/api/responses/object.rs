@@ -6,8 +6,8 @@ use serde_json::Value;
 use uuid::Uuid;
 
 use crate::api::answer::Outcome;
+use crate::api::conversation::Reader;
 use crate::api::openai::unix_seconds;
-use crate::api::plain::Reader;
 use crate::api::responses::input;
 use crate::api::responses::output::Output;
 use crate::api::types::response_object::{

@@ -4,7 +4,7 @@
 
 use uuid::Uuid;
 
-use crate::api::plain::Piece;
+use crate::api::conversation::Piece;
 use crate::api::types::response_object::{EventBody, OutputItem, OutputText, ResponseStatus};
 
 /// Output items of one response; the last one may be open.

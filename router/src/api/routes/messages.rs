@@ -37,8 +37,9 @@ pub async fn messages(
 ) -> Result<Response, ApiError> {
     let clock = Clock::start();
     let model = state.model_named(request.model.as_deref())?;
-    let mut plan = validate::message(&request, state.limits())?;
+    let plan = validate::message(&request, state.limits())?;
     let turn = input::conversation(request.take_prompt())?.render(&model, state.limits())?;
+    let mut plan = plan.of_turn(&turn)?;
     let clock = clock.validated(turn.text.chars().count());
     let prompt = model
         .tokenizer

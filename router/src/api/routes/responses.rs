@@ -55,6 +55,7 @@ pub async fn create(
         items: items.clone(),
     });
     let turn = input::conversation(&request, items)?.render(&model, state.limits())?;
+    let plan = plan.of_turn(&turn)?;
     let clock = clock.validated(turn.text.chars().count());
     let prompt = model
         .tokenizer

@@ -14,11 +14,19 @@ use crate::request::Sampling;
 /// # Errors
 /// The first rule that is broken, with its value and the limit.
 pub fn native(p: &Parameters, delivery: Delivery, limits: &Limits) -> Result<Plan, ApiError> {
-    refuse("watermark", p.watermark == Some(true))?;
-    refuse(
-        "decoder_input_details",
-        p.decoder_input_details == Some(true),
-    )?;
+    let prompt_logprobs = p.decoder_input_details == Some(true);
+    if prompt_logprobs && delivery == Delivery::Stream {
+        let reason =
+            "decoder_input_details cannot be streamed; leave it out, or ask for the whole answer";
+        return Err(invalid("decoder_input_details", reason));
+    }
+    let progress = p.prefill_progress == Some(true);
+    if progress && delivery == Delivery::Whole {
+        return Err(invalid(
+            "prefill_progress",
+            "prefill_progress needs a stream",
+        ));
+    }
     refuse(
         "adapter_id",
         p.adapter_id.as_ref().is_some_and(|id| !id.is_empty()),
@@ -40,7 +48,11 @@ pub fn native(p: &Parameters, delivery: Delivery, limits: &Limits) -> Result<Pla
         top_n_tokens: top_n("top_n_tokens", p.top_n_tokens, limits)?,
         ignore_eos,
         answers,
+        marks: vec![],
         grammar,
+        prompt_logprobs,
+        progress,
+        watermark: p.watermark == Some(true),
     })
 }
 
@@ -65,6 +77,7 @@ fn native_sampling(p: &Parameters) -> Result<Sampling, ApiError> {
         frequency_penalty: within("frequency_penalty", p.frequency_penalty, -2.0..=2.0)?,
         presence_penalty: 0.0,
         seed: 0,
+        watermark: None,
     })
 }
 

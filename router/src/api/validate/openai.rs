@@ -6,7 +6,7 @@ use super::check::{above_zero, at_least_one, invalid, refuse, share, stop_string
 use super::{Plan, grammar};
 use crate::api::types::chat::ChatRequest;
 use crate::api::types::completion::CompletionRequest;
-use crate::api::types::openai::OneOrMany;
+use crate::api::types::openai::{OneOrMany, StreamOptions};
 use crate::config::Limits;
 use crate::error::ApiError;
 use crate::request::Sampling;
@@ -54,7 +54,11 @@ pub fn chat(request: &ChatRequest, limits: &Limits) -> Result<Plan, ApiError> {
         top_n_tokens: top_logprobs,
         ignore_eos: false,
         answers: choices(request.n, 1, limits)?,
+        marks: vec![],
         grammar: grammar::response_format(request.response_format.as_ref())?,
+        prompt_logprobs: false,
+        progress: wants_progress(request.stream, request.stream_options.as_ref()),
+        watermark: false,
     })
 }
 
@@ -96,7 +100,11 @@ pub fn completion(
         top_n_tokens: top_n("logprobs", request.logprobs, limits)?,
         ignore_eos: false,
         answers: choices(request.n, prompts, limits)?,
+        marks: vec![],
         grammar: None,
+        prompt_logprobs: false,
+        progress: wants_progress(request.stream, request.stream_options.as_ref()),
+        watermark: false,
     })
 }
 
@@ -119,6 +127,7 @@ impl OpenAiSampling {
             frequency_penalty: within("frequency_penalty", self.frequency_penalty, -2.0..=2.0)?,
             presence_penalty: within("presence_penalty", self.presence_penalty, -2.0..=2.0)?,
             seed: 0,
+            watermark: None,
         })
     }
 }
@@ -129,6 +138,10 @@ fn check_tool_choice(choice: Option<&Value>) -> Result<(), ApiError> {
         "tool_choice",
         choice.is_some_and(|choice| !matches!(choice, "none" | "auto")),
     )
+}
+
+fn wants_progress(stream: Option<bool>, options: Option<&StreamOptions>) -> bool {
+    stream == Some(true) && options.is_some_and(|options| options.prefill_progress == Some(true))
 }
 
 /// Whether an optional list or object asks for anything.
