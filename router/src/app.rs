@@ -3,7 +3,7 @@
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
 use axum::middleware::{from_fn, from_fn_with_state};
-use axum::routing::{MethodRouter, get, post};
+use axum::routing::{MethodRouter, delete, get, post};
 use http::Method;
 use utoipa::OpenApi;
 use utoipa_swagger_ui::SwaggerUi;
@@ -20,8 +20,10 @@ use crate::api::routes::generate::generate;
 use crate::api::routes::generate_stream::generate_stream;
 use crate::api::routes::health::{live, ready, startup};
 use crate::api::routes::info::info;
+use crate::api::routes::messages::{count_tokens, messages};
 use crate::api::routes::metrics::metrics;
 use crate::api::routes::models::models;
+use crate::api::routes::responses;
 use crate::api::routes::tokenize::tokenize;
 use crate::error::{ApiError, shape_errors};
 pub use crate::model::AppState;
@@ -51,6 +53,16 @@ pub fn endpoints() -> Vec<Endpoint> {
         on_post("/v1/chat/completions", Key, post(chat_completions)),
         on_post("/v1/completions", Key, post(completions)),
         on_get("/v1/models", Key, get(models)),
+        on_post("/v1/responses", Key, post(responses::create)),
+        on_get("/v1/responses/{id}", Key, get(responses::fetch)),
+        Endpoint {
+            method: Method::DELETE,
+            path: "/v1/responses/{id}",
+            access: Key,
+            handler: delete(responses::delete),
+        },
+        on_post("/v1/messages", Key, post(messages)),
+        on_post("/v1/messages/count_tokens", Key, post(count_tokens)),
         on_get("/info", Key, get(info)),
         on_get("/", Open, get(ready)),
         on_get("/health", Open, get(ready)),

@@ -128,7 +128,8 @@ impl Dispatcher {
         let id = admission.next_id.fetch_add(1, Ordering::Relaxed);
         let ticket = Arc::new(permit);
         // Room for all that the request can produce: the dispatch task never waits for a reader.
-        let (sender, events) = mpsc::channel(request.max_new_tokens as usize + 1);
+        let room = request.max_new_tokens as usize + in_flight::MAX_OTHER_EVENTS;
+        let (sender, events) = mpsc::channel(room);
         let submitted = Instant::now();
         let control = Control {
             id,

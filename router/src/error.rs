@@ -1,7 +1,7 @@
 //! Everything that can go wrong with a request, and what the client is told.
 //!
 //! An error becomes a response in TGI's form. It travels along as an extension of the response, so
-//! that [`shape_errors`] can say it in OpenAI's form on `/v1` and count it.
+//! that [`shape_errors`] can say it in the [`Form`] of the route and count it.
 
 use std::borrow::Cow;
 use std::time::Duration;
@@ -11,11 +11,14 @@ use axum::extract::Request;
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use http::{HeaderValue, Method, StatusCode, header};
-use serde_json::{Value, json};
 
 use crate::api::template::TemplateError;
 use crate::api::tokenizer::TokenizeError;
 use crate::metrics;
+
+mod form;
+
+pub use form::Form;
 
 /// Why a request was refused or failed.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
@@ -54,6 +57,12 @@ pub enum ApiError {
     /// Another model is served.
     #[error("model {0:?} is not served here; see /v1/models")]
     ModelNotFound(String),
+    /// No such response is stored.
+    #[error(
+        "no response {0:?} is stored: it was not to be, was deleted, or made room for newer ones; \
+         send the whole conversation as input"
+    )]
+    ResponseNotFound(String),
     /// The chat template refused the messages, or there is none.
     #[error("{0}")]
     TemplateError(String),
@@ -211,6 +220,7 @@ impl ApiError {
             Self::MethodNotAllowed => (StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed"),
             Self::Unauthorized(_) => (StatusCode::UNAUTHORIZED, "unauthorized"),
             Self::ModelNotFound(_) => (StatusCode::NOT_FOUND, "model_not_found"),
+            Self::ResponseNotFound(_) => (StatusCode::NOT_FOUND, "response_not_found"),
             Self::TemplateError(_) => (StatusCode::UNPROCESSABLE_ENTITY, "template_error"),
             Self::Overloaded { .. } => (StatusCode::TOO_MANY_REQUESTS, "overloaded"),
             Self::Unavailable { .. } => (StatusCode::SERVICE_UNAVAILABLE, "unavailable"),
@@ -223,41 +233,11 @@ impl ApiError {
             Self::Internal(_) => (StatusCode::INTERNAL_SERVER_ERROR, "internal"),
         }
     }
-
-    /// TGI's body.
-    #[must_use]
-    pub fn native_body(&self) -> Value {
-        json!({"error": self.to_string(), "error_type": self.error_type()})
-    }
-
-    /// OpenAI's body.
-    #[must_use]
-    pub fn openai_body(&self) -> Value {
-        let kind = match self.status() {
-            StatusCode::UNAUTHORIZED => "authentication_error",
-            StatusCode::TOO_MANY_REQUESTS => "rate_limit_error",
-            status if status.is_client_error() && !matches!(self, Self::Shard(_)) => {
-                "invalid_request_error"
-            }
-            _ => "server_error",
-        };
-        let param = match self {
-            Self::Invalid { param, .. } => param.as_deref(),
-            _ => None,
-        };
-        let code = match self {
-            Self::Shard(error) => error.code.name(),
-            _ => self.error_type(),
-        };
-        json!({"error": {
-            "message": self.to_string(), "type": kind, "param": param, "code": code,
-        }})
-    }
 }
 
 impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
-        let mut response = (self.status(), Json(self.native_body())).into_response();
+        let mut response = (self.status(), Json(Form::Native.body(&self))).into_response();
         let headers = response.headers_mut();
         match &self {
             Self::Overloaded { retry_after, .. } | Self::Unavailable { retry_after, .. } => {
@@ -273,10 +253,10 @@ impl IntoResponse for ApiError {
     }
 }
 
-/// Middleware around all routes: says errors in OpenAI's form on `/v1`, and counts what was asked
-/// and refused. Failures of requests that a shard had taken are counted where they end.
+/// Middleware around all routes: says errors in the form of the route, and counts what was asked and
+/// refused. Failures of requests that a shard had taken are counted where they end.
 pub async fn shape_errors(request: Request, next: Next) -> Response {
-    let is_openai = request.uri().path().starts_with("/v1/");
+    let form = Form::of(request.uri().path());
     let is_work = request.method() == Method::POST;
     if is_work {
         metrics::request_received();
@@ -288,12 +268,12 @@ pub async fn shape_errors(request: Request, next: Next) -> Response {
     if is_work && !error.ends_generation() {
         metrics::request_failed(&error);
     }
-    if is_openai {
-        let (mut parts, _) = response.into_parts();
-        parts.headers.remove(header::CONTENT_LENGTH);
-        return (parts.status, parts.headers, Json(error.openai_body())).into_response();
+    if form == Form::Native {
+        return response;
     }
-    response
+    let (mut parts, _) = response.into_parts();
+    parts.headers.remove(header::CONTENT_LENGTH);
+    (form.status(&error), parts.headers, Json(form.body(&error))).into_response()
 }
 
 impl ApiError {

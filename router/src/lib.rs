@@ -10,6 +10,7 @@ pub mod config;
 pub mod dispatch;
 pub mod error;
 pub mod generation;
+pub mod grammar;
 pub mod keys;
 pub mod metrics;
 #[cfg(feature = "mock-shard")]
@@ -19,6 +20,7 @@ mod outage;
 mod queue;
 mod rate;
 pub mod request;
+pub mod response_store;
 pub mod serve;
 mod shard;
 
@@ -33,4 +35,4 @@ pub mod pb {
 }
 
 /// Version of the wire contract that this router speaks.
-pub const PROTOCOL_VERSION: u32 = 2;
+pub const PROTOCOL_VERSION: u32 = 4;

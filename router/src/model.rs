@@ -13,11 +13,13 @@ use crate::config::{Limits, ServeConfig};
 use crate::dispatch::Dispatcher;
 use crate::error::ApiError;
 use crate::generation::Generation;
+use crate::grammar::Grammars;
 use crate::keys::{Keys, KeysError};
 use crate::metrics;
 use crate::outage::Outage;
 use crate::pb::EngineInfo;
-use crate::request::ValidRequest;
+use crate::request::{ValidRequest, Watermark};
+use crate::response_store::ResponseStore;
 use crate::serve::Readiness;
 
 /// Names that mean the served model, whatever it is.
@@ -32,6 +34,10 @@ pub struct Model {
     pub tokenizer: Arc<Tokenizer>,
     /// Messages to text; `None` when the model has none.
     pub template: Option<ChatTemplate>,
+    /// Checks what answers must follow.
+    pub grammars: Grammars,
+    /// What is asked for with `watermark`.
+    pub watermark: Watermark,
     /// When it was loaded.
     pub loaded_at: SystemTime,
     pub(crate) dispatcher: Dispatcher,
@@ -44,6 +50,7 @@ impl Model {
         Room {
             max_input_tokens: self.info.max_input_tokens,
             max_total_tokens: self.info.max_total_tokens,
+            watermark: self.watermark,
             eos_token_ids: &self.info.eos_token_ids,
         }
     }
@@ -87,12 +94,14 @@ struct Shared {
     keys: Arc<Keys>,
     outage: Arc<Outage>,
     readiness: watch::Sender<Readiness>,
+    responses: ResponseStore,
 }
 
 impl AppState {
     pub(crate) fn new(config: ServeConfig) -> Result<Self, KeysError> {
         let shared = Shared {
             keys: Arc::new(Keys::load(&config.router)?),
+            responses: ResponseStore::new(&config.router.limits),
             config,
             models: RwLock::default(),
             outage: Arc::new(Outage::new()),
@@ -121,6 +130,12 @@ impl AppState {
     #[must_use]
     pub fn limits(&self) -> &Limits {
         &self.config().router.limits
+    }
+
+    /// The responses that later requests may fetch or continue.
+    #[must_use]
+    pub fn responses(&self) -> &ResponseStore {
+        &self.0.responses
     }
 
     /// The served model.

@@ -5,10 +5,13 @@ import signal
 import threading
 from types import FrameType
 
+from llguidance import LLTokenizer
+
 from text_generation_server._native import PageCache, PagePool, __version__
 from text_generation_server.capacity import Capacity, plan_capacity
-from text_generation_server.config import ServeConfig
+from text_generation_server.config import GrammarConfig, ServeConfig
 from text_generation_server.engine.engine import Engine
+from text_generation_server.engine.grammar import GrammarLimits, Grammars
 from text_generation_server.engine.loop import EngineLoop
 from text_generation_server.executor.choice import load_executor
 from text_generation_server.executor.step import Executor, ExecutorFacts
@@ -49,7 +52,9 @@ def _lead(config: ServeConfig, source: ModelSource, assets: Assets, executor: Ex
     executor.bind(pool, capacity.limits.step.max_batch_size)
     cache = PageCache(pool, facts.page_tokens, config.engine.prefix_caching)
     stopped = _Stop()
-    loop = EngineLoop(Engine(executor, cache, capacity.limits), stopped.fail)
+    grammars = _grammars(config.grammar, assets, facts)
+    engine = Engine(executor, cache, capacity.limits, grammars=grammars)
+    loop = EngineLoop(engine, stopped.fail)
     served = Served(_info(source, assets, facts, capacity), _files(assets))
     server = make_server(f"unix:{config.engine.socket_path(0)}", served, loop)
     loop.start()
@@ -61,6 +66,17 @@ def _lead(config: ServeConfig, source: ModelSource, assets: Assets, executor: Ex
         loop.stop()
         executor.close()
     return exit_code
+
+
+def _grammars(config: GrammarConfig, assets: Assets, facts: ExecutorFacts) -> Grammars | None:
+    if not config.grammar_support or not assets.eos_token_ids:
+        return None
+    limits = GrammarLimits(
+        config.max_grammar_size, config.max_grammar_fuel, config.max_grammar_lexer_states
+    )
+    json, eos = assets.tokenizer_json.decode(), list(assets.eos_token_ids)
+    vocab_size = facts.vocab_size
+    return Grammars(lambda: LLTokenizer(json, vocab_size, eos), vocab_size, limits)
 
 
 class _Stop:

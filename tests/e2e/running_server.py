@@ -1,6 +1,7 @@
 """A server as its operator starts it: the launcher, its processes, and its HTTP surface."""
 
 import json
+import os
 import signal
 import socket
 import subprocess
@@ -68,6 +69,8 @@ class RunningServer:
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,
+                # Nobody but the test looks at the health routes; a flag goes before this.
+                env=os.environ | {"LAME_DUCK": "0"},
             )
         self.http = httpx2.Client(base_url=self.url, timeout=60.0, trust_env=False)
 

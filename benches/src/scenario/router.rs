@@ -17,8 +17,8 @@ use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use serde_json::{Value, json};
 use text_generation_router::config::{
-    Dtype, EngineConfig, ExecutorKind, HttpLimits, KvCacheDtype, Limits, ModelConfig, RouterConfig,
-    ServeConfig,
+    Dtype, EngineConfig, ExecutorKind, GrammarConfig, HttpLimits, KvCacheDtype, Limits,
+    ModelConfig, RouterConfig, ServeConfig,
 };
 use text_generation_router::mock_shard::{Answer, MockShard, Options};
 use text_generation_router::serve::{Readiness, Server};
@@ -190,8 +190,11 @@ fn config(shard_address: &str) -> ServeConfig {
             limits: Limits::default(),
             http: HttpLimits::default(),
             validation_workers: 2,
+            watermark_gamma: 0.5,
+            watermark_delta: 2.0,
             lame_duck: 0,
             graceful_termination_timeout: 1,
         },
+        grammar: GrammarConfig::default(),
     }
 }

@@ -11,6 +11,8 @@ use crate::resolve::Mistakes;
 
 /// Exit code of wrong flags or values.
 pub const EXIT_CONFIG: u8 = 64;
+/// Exit code of a model that cannot be loaded.
+pub const EXIT_MODEL: u8 = 66;
 /// Exit code of an address that cannot be listened on.
 pub const EXIT_ADDRESS: u8 = 69;
 /// Exit code of a shard that cannot be started or kept running, or of a router that failed.
@@ -21,6 +23,33 @@ pub const EXIT_RUN_DIR: u8 = 73;
 pub const EXIT_DEADLINE: u8 = 75;
 /// Exit code of a stop that a second signal cut short.
 pub const EXIT_INTERRUPTED: u8 = 130;
+
+/// What each exit code means: the text of `--help` and of the docs.
+pub(crate) const EXIT_CODES: &[(u8, &str)] = &[
+    (
+        0,
+        "stopped by SIGTERM or SIGINT after running requests had finished",
+    ),
+    (EXIT_CONFIG, "a flag or a value is wrong"),
+    (EXIT_MODEL, "the model cannot be found, read or run"),
+    (
+        EXIT_ADDRESS,
+        "the address cannot be listened on, for example because the port is in use",
+    ),
+    (
+        EXIT_FAILED,
+        "a shard failed at its first start, or five times in ten minutes; or the router failed",
+    ),
+    (EXIT_RUN_DIR, "no run directory can be made under TMPDIR"),
+    (
+        EXIT_DEADLINE,
+        "the model was not ready within --startup-timeout",
+    ),
+    (
+        EXIT_INTERRUPTED,
+        "a second signal stopped the server at once",
+    ),
+];
 
 /// The reason why the launcher ended, other than one SIGTERM or SIGINT.
 #[derive(Debug, thiserror::Error)]
@@ -96,6 +125,9 @@ pub enum LaunchError {
         /// What happened last.
         reason: String,
     },
+    /// A report cannot be written.
+    #[error("cannot write to standard output: {0}")]
+    Report(#[source] io::Error),
     /// The router ended by itself.
     #[error("the router failed: {0}")]
     Serve(#[from] ServeError),
@@ -115,6 +147,9 @@ impl LaunchError {
             Self::Config(_) | Self::Keys(_) => EXIT_CONFIG,
             Self::Bind { .. } => EXIT_ADDRESS,
             Self::RunDir(_) => EXIT_RUN_DIR,
+            Self::ShardFailed { status, .. } if status.code() == Some(EXIT_MODEL.into()) => {
+                EXIT_MODEL
+            }
             Self::Deadline { .. } => EXIT_DEADLINE,
             Self::Interrupted => EXIT_INTERRUPTED,
             Self::Signals(_)
@@ -124,6 +159,7 @@ impl LaunchError {
             | Self::ShardDied { .. }
             | Self::Stuck { .. }
             | Self::FailingAgain { .. }
+            | Self::Report(_)
             | Self::Serve(_)
             | Self::Router(_) => EXIT_FAILED,
         }

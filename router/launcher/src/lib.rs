@@ -8,11 +8,15 @@ pub mod args;
 pub mod child;
 pub mod error;
 pub mod logging;
+pub mod parse;
+pub mod print_config;
+mod ranges;
 pub mod resolve;
 pub mod run_dir;
 pub mod signals;
 pub mod supervise;
 mod tail;
+mod tgi;
 
 #[cfg(test)]
 mod reference;

@@ -133,14 +133,62 @@ fn a_port_in_use_ends_with_69_before_a_shard_is_started() {
 
 #[test]
 fn a_shard_that_fails_at_first_ends_with_70_and_its_last_lines() {
-    let site = Site::new("echo 'there is no model x' >&2; exit 66");
+    let site = Site::new("echo 'there is no model x' >&2; exit 1");
     let (code, text) = site.run(&[]);
     assert_eq!(code, Some(70), "{text}");
     assert!(
-        text.contains("exit status: 66") && text.contains("there is no model x"),
+        text.contains("exit status: 1") && text.contains("there is no model x"),
         "{text}"
     );
     assert!(!site.has_run_dir());
+}
+
+#[test]
+fn a_model_that_cannot_be_loaded_ends_with_66() {
+    let (code, text) = Site::new("exit 66").run(&[]);
+    assert_eq!(code, Some(66), "{text}");
+}
+
+#[test]
+fn flags_and_variables_of_tgi_without_effect_are_named_in_one_line() {
+    let site = Site::new("exit 66");
+    let mut command = site.command(&["--cuda-graphs", "1,2", "--usage-stats=off"]);
+    let command = command
+        .env("ATTENTION", "paged")
+        .env("MAX_WAITING_TOKENS", "9");
+    let output = command.output().expect("the launcher is built");
+    let text = String::from_utf8(output.stderr).expect("text");
+    let notices: Vec<_> = text
+        .lines()
+        .filter(|line| line.contains("without effect"))
+        .collect();
+    assert_eq!(notices.len(), 1, "{text}");
+    for name in [
+        "--cuda-graphs",
+        "--usage-stats",
+        "--max-waiting-tokens",
+        "ATTENTION",
+    ] {
+        assert!(notices[0].contains(name), "{text}");
+    }
+}
+
+#[test]
+fn a_wrong_variable_and_a_refused_flag_are_named_with_the_others() {
+    let site = Site::new("exit 1");
+    let mut command = site.command(&["--lora-adapters", "a", "--max-batch-size", "0"]);
+    let command = command.env("NUM_SHARD", "many").env("MAX_HEADERS", "0");
+    let output = command.output().expect("the launcher is built");
+    assert_eq!(output.status.code(), Some(64));
+    let text = String::from_utf8(output.stderr).expect("text");
+    for name in [
+        "--lora-adapters",
+        "--max-batch-size is 0",
+        "--num-shard",
+        "--max-headers",
+    ] {
+        assert!(text.contains(name), "{name} is not in {text}");
+    }
 }
 
 #[test]

@@ -148,6 +148,13 @@ impl Tokenizer {
         self.special_ids.contains(&id)
     }
 
+    /// Special tokens that stand for exactly this text.
+    #[must_use]
+    pub fn special_ids_of(&self, text: &str) -> Vec<u32> {
+        let ids = self.inner.token_to_id(text).into_iter();
+        ids.filter(|&id| self.is_special(id)).collect()
+    }
+
     /// The vocabulary's entry for an id: the text of special tokens.
     #[must_use]
     pub fn piece(&self, id: u32) -> Option<String> {

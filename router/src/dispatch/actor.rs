@@ -36,8 +36,8 @@ pub(super) struct Actor {
     messages: mpsc::Receiver<Message>,
     queue: Queue,
     shard: Option<Shard>,
-    /// Sizes that the metrics show.
-    shown: (usize, usize),
+    /// What the metrics show: sizes, and whether a shard is connected.
+    shown: (usize, usize, bool),
 }
 
 /// The connected shard.
@@ -57,7 +57,7 @@ impl Actor {
             messages,
             queue: Queue::default(),
             shard: None,
-            shown: (0, 0),
+            shown: (0, 0, false),
         }
     }
 
@@ -148,6 +148,7 @@ impl Actor {
                 retryable: true,
             };
             shard.in_flight.fail_all(&error);
+            metrics::load(&pb::Load::default());
         }
     }
 
@@ -166,6 +167,14 @@ impl Actor {
     fn on_step(&mut self, step: pb::Step) {
         let Some(shard) = &mut self.shard else { return };
         let write_stall = self.admission.limits.write_stall;
+        for run in step.prompt_logprobs {
+            if let Some(id) = shard.in_flight.prompt(run) {
+                shard.cancels.push_back(cancel(id, None));
+            }
+        }
+        for progress in &step.progress {
+            shard.in_flight.progress(progress);
+        }
         for token in step.tokens {
             if let Some(id) = shard.in_flight.token(token, write_stall) {
                 shard.cancels.push_back(cancel(id, None));
@@ -234,10 +243,11 @@ impl Actor {
 
     fn show_sizes(&mut self) {
         let in_flight = self.shard.as_ref().map_or(0, |shard| shard.in_flight.len());
-        let sizes = (self.queue.len(), in_flight);
-        if sizes != self.shown {
-            self.shown = sizes;
-            metrics::queue(sizes.0, self.admission.waiting.get(), in_flight);
+        let (size, connected) = (self.queue.len(), self.shard.is_some());
+        let shown = (size, in_flight, connected);
+        if shown != self.shown {
+            self.shown = shown;
+            metrics::queue(size, self.admission.waiting.get(), in_flight, connected);
         }
     }
 }

@@ -138,8 +138,12 @@ impl Engine {
 
     async fn say_step(&mut self, tokens: Vec<pb::Token>, finished: Vec<pb::Finished>) {
         if !tokens.is_empty() || !finished.is_empty() {
-            self.say_event(pb::engine_event::Event::Step(pb::Step { tokens, finished }))
-                .await;
+            self.say_event(pb::engine_event::Event::Step(pb::Step {
+                tokens,
+                finished,
+                ..pb::Step::default()
+            }))
+            .await;
         }
     }
 

@@ -4,8 +4,8 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use text_generation_router::config::{
-    Dtype, EngineConfig, ExecutorKind, HttpLimits, KvCacheDtype, Limits, ModelConfig, RouterConfig,
-    ServeConfig,
+    Dtype, EngineConfig, ExecutorKind, GrammarConfig, HttpLimits, KvCacheDtype, Limits,
+    ModelConfig, RouterConfig, ServeConfig,
 };
 use text_generation_router::mock_shard::{Answer, End, MockShard, Options, info};
 use text_generation_router::pb;
@@ -139,9 +139,12 @@ fn config(shard_address: &str) -> ServeConfig {
             limits: Limits::default(),
             http: HttpLimits::default(),
             validation_workers: 2,
+            watermark_gamma: 0.5,
+            watermark_delta: 2.0,
             lame_duck: 0,
             graceful_termination_timeout: 1,
         },
+        grammar: GrammarConfig::default(),
     }
 }
 

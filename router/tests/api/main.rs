@@ -6,7 +6,10 @@ mod browsers;
 mod errors;
 #[path = "../../src/api/tokenizer/fixture.rs"]
 mod fixture;
+mod messages;
 mod native;
 mod openai;
+mod responses;
 mod streams;
 mod support;
+mod typed;

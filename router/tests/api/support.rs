@@ -135,8 +135,22 @@ impl TestServer {
         Reply::of(self.client.get(self.url(path)).header(header, value)).await
     }
 
+    pub(crate) async fn delete(&self, path: &str) -> Reply {
+        Reply::of(self.client.delete(self.url(path))).await
+    }
+
     pub(crate) async fn post(&self, path: &str, body: Value) -> Reply {
         Reply::of(self.client.post(self.url(path)).json(&body)).await
+    }
+
+    pub(crate) async fn post_with(
+        &self,
+        path: &str,
+        (header, value): (&str, &str),
+        body: Value,
+    ) -> Reply {
+        let request = self.client.post(self.url(path)).header(header, value);
+        Reply::of(request.json(&body)).await
     }
 
     pub(crate) async fn post_as(

@@ -9,8 +9,8 @@ use reqwest::Response;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use text_generation_router::config::{
-    Dtype, EngineConfig, ExecutorKind, HttpLimits, KvCacheDtype, Limits, ModelConfig, RouterConfig,
-    ServeConfig,
+    Dtype, EngineConfig, ExecutorKind, GrammarConfig, HttpLimits, KvCacheDtype, Limits,
+    ModelConfig, RouterConfig, ServeConfig,
 };
 use text_generation_router::generation::{Event, Generation};
 use text_generation_router::mock_shard::{Answer, End, MockShard, Options};
@@ -258,9 +258,13 @@ pub(crate) fn request(prompt_tokens: usize, max_new_tokens: u32) -> ValidRequest
             frequency_penalty: 0.0,
             presence_penalty: 0.0,
             seed: 0,
+            watermark: None,
         },
         stop_token_ids: vec![],
         top_n_tokens: 0,
+        grammar: None,
+        prompt_logprobs: false,
+        progress: false,
     }
 }
 
@@ -302,6 +306,8 @@ fn config(shard_address: String) -> ServeConfig {
         limits: Limits::default(),
         http: HttpLimits::default(),
         validation_workers: 1,
+        watermark_gamma: 0.5,
+        watermark_delta: 2.0,
         lame_duck: 0,
         graceful_termination_timeout: 10,
     };
@@ -309,5 +315,6 @@ fn config(shard_address: String) -> ServeConfig {
         model,
         engine,
         router,
+        grammar: GrammarConfig::default(),
     }
 }

@@ -23,6 +23,7 @@ use crate::api::validate;
 use crate::app::AppState;
 use crate::config::Limits;
 use crate::error::ApiError;
+use crate::generation::Progress;
 use crate::model::Model;
 
 /// Continues a conversation.
@@ -48,7 +49,7 @@ pub async fn chat_completions(
     let characters = text.chars().count();
     let prompt = model.tokenizer.encode(text, Specials::Omit).await?;
     let clock = clock.validated(characters);
-    let answers = answer::start(&model, &plan, &prompt, StopText::Drop)?;
+    let answers = answer::start(&model, &plan, &prompt, StopText::Drop).await?;
     let envelope = Envelope::new("chatcmpl", &model);
     let logprobs = request.logprobs.unwrap_or(false);
     if request.stream.unwrap_or(false) {
@@ -82,7 +83,7 @@ pub(super) fn render(
         let reason = "the model has no chat template; use /v1/completions or /generate";
         ApiError::TemplateError(reason.to_owned())
     })?;
-    Ok(template.render(&messages)?)
+    Ok(template.render(&messages, &[])?)
 }
 
 fn message(sent: ChatMessage) -> Result<Message, ApiError> {
@@ -232,6 +233,11 @@ fn chunk_choice(
 }
 
 impl Encode for ChunkEncoder {
+    fn progress(&mut self, _index: usize, progress: Progress, frames: &mut Frames) {
+        let object = "chat.completion.chunk";
+        frames.push_back(openai::progress(&self.envelope, object, progress));
+    }
+
     fn begin(&mut self, frames: &mut Frames) {
         frames.extend((0..self.answers).map(|index| self.delta(index, "assistant", String::new())));
     }

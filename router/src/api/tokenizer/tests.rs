@@ -1,9 +1,9 @@
 use serde_json::{Value, json};
 
-use super::fixture::{byte_level_json, tokenizer_json};
+use super::fixture::tokenizer_json;
 use super::*;
 
-pub(crate) use super::fixture::{BOS, EOS};
+pub(crate) use super::fixture::{BOS, EOS, byte_level_json};
 
 /// See [`byte_level_json`].
 pub(crate) fn byte_level() -> Arc<Tokenizer> {

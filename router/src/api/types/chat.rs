@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use utoipa::ToSchema;
 
+use super::grammar::ResponseFormat;
 use super::openai::{FinishReason, OneOrMany, StreamOptions, Usage};
 
 /// A conversation and how to continue it.
@@ -45,8 +46,8 @@ pub struct ChatRequest {
     pub tools: Option<Value>,
     /// Without `tools` only "none", "auto" or null.
     pub tool_choice: Option<Value>,
-    /// Only `{"type": "text"}` or null.
-    pub response_format: Option<Value>,
+    /// What the answer must follow. Default: anything goes.
+    pub response_format: Option<ResponseFormat>,
 }
 
 /// A message as it is sent.
