@@ -1,7 +1,6 @@
 """A server as its operator starts it: the launcher, its processes, and its HTTP surface."""
 
 import json
-import os
 import signal
 import socket
 import subprocess
@@ -63,14 +62,14 @@ class RunningServer:
         self.port = free_port() if port is None else port
         self.url = f"http://127.0.0.1:{self.port}"
         self.log = log
+        # Nobody but the test looks at the health routes.
+        quick = () if "--lame-duck" in arguments else ("--lame-duck", "0")
         with log.open("wb") as output:
             self._launcher = subprocess.Popen(
-                [LAUNCHER, "--port", str(self.port), *arguments],
+                [LAUNCHER, "--port", str(self.port), *quick, *arguments],
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,
-                # Nobody but the test looks at the health routes; a flag goes before this.
-                env=os.environ | {"LAME_DUCK": "0"},
             )
         self.http = httpx2.Client(base_url=self.url, timeout=60.0, trust_env=False)
 

@@ -232,3 +232,21 @@ async fn every_declared_route_is_described() {
         assert!(entry.is_object(), "{} {}", endpoint.method, endpoint.path);
     }
 }
+
+#[tokio::test]
+async fn a_stored_response_is_its_tenants_alone() {
+    let server = with_keys(false).await;
+    let with = |key: &'static str| [("authorization", format!("Bearer {key}"))];
+    let request = server.request(Method::POST, "/v1/responses");
+    let request = request.header("authorization", "Bearer k2");
+    let made = Reply::of(request.json(&json!({"input": "x"}))).await;
+    assert_eq!(made.status, 200, "{}", made.body);
+    let path = format!(
+        "/v1/responses/{}",
+        made.json()["id"].as_str().expect("an id")
+    );
+    let status = async |method, key| ask(&server, &method, &path, &with(key)).await.status;
+    assert_eq!(status(Method::GET, "Key-of-Acme").await, 404);
+    assert_eq!(status(Method::DELETE, "Key-of-Acme").await, 404);
+    assert_eq!(status(Method::GET, "k2").await, 200);
+}
