@@ -4,8 +4,8 @@ use axum::Router;
 use axum::extract::DefaultBodyLimit;
 use axum::middleware::{from_fn, from_fn_with_state};
 use axum::routing::{get, post};
-use http::{HeaderValue, Method, header};
-use tower_http::cors::{AllowOrigin, Any, CorsLayer};
+use http::{HeaderValue, Method};
+use tower_http::cors::{AllowHeaders, AllowOrigin, Any, CorsLayer};
 use tower_http::request_id::{MakeRequestUuid, PropagateRequestIdLayer, SetRequestIdLayer};
 use utoipa::OpenApi;
 use utoipa_swagger_ui::SwaggerUi;
@@ -73,7 +73,8 @@ pub fn app(state: AppState) -> Router {
         .with_state(state)
 }
 
-/// Browsers of any origin, or of those listed, may call with JSON and a key.
+/// Browsers of any origin, or of those listed, may call with JSON, a key and what clients' libraries
+/// add.
 fn cors(origins: &[String]) -> CorsLayer {
     let allowed = match origins {
         [] => AllowOrigin::from(Any),
@@ -85,6 +86,6 @@ fn cors(origins: &[String]) -> CorsLayer {
     };
     CorsLayer::new()
         .allow_origin(allowed)
-        .allow_methods([Method::GET, Method::POST, Method::OPTIONS])
-        .allow_headers([header::CONTENT_TYPE, header::AUTHORIZATION])
+        .allow_methods([Method::GET, Method::POST, Method::DELETE, Method::OPTIONS])
+        .allow_headers(AllowHeaders::mirror_request())
 }

@@ -50,7 +50,9 @@ pub enum ApiError {
     #[error("this route does not take this method; see /docs")]
     MethodNotAllowed,
     /// The key is absent or wrong.
-    #[error("a valid bearer key is needed in the authorization header")]
+    #[error(
+        "a valid key is needed: send it as \"authorization: Bearer KEY\" or \"x-api-key: KEY\""
+    )]
     Unauthorized,
     /// Another model is served.
     #[error("model {0:?} is not served here; see /v1/models")]

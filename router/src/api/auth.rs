@@ -3,11 +3,15 @@
 use axum::extract::{Request, State};
 use axum::middleware::Next;
 use axum::response::Response;
+use http::HeaderMap;
 use http::header::AUTHORIZATION;
 use subtle::ConstantTimeEq;
 
 use crate::app::AppState;
 use crate::error::ApiError;
+
+/// Where Anthropic's clients send their key.
+const X_API_KEY: &str = "x-api-key";
 
 /// Lets a request pass when it carries the key, or when none is set.
 ///
@@ -19,17 +23,21 @@ pub async fn require_key(
     next: Next,
 ) -> Result<Response, ApiError> {
     if let Some(key) = &state.config().router.api_key {
-        let header = request
-            .headers()
-            .get(AUTHORIZATION)
-            .map(|value| value.as_bytes());
-        let sent = header.and_then(bearer).ok_or(ApiError::Unauthorized)?;
+        let sent = sent_key(request.headers()).ok_or(ApiError::Unauthorized)?;
         // Takes the same time wherever the first difference is.
         if !bool::from(sent.ct_eq(key.expose().as_bytes())) {
             return Err(ApiError::Unauthorized);
         }
     }
     Ok(next.run(request).await)
+}
+
+/// The key that a request carries. That of the `authorization` header goes first, right or wrong.
+fn sent_key(headers: &HeaderMap) -> Option<&[u8]> {
+    match headers.get(AUTHORIZATION) {
+        Some(value) => bearer(value.as_bytes()),
+        None => Some(headers.get(X_API_KEY)?.as_bytes()),
+    }
 }
 
 /// The token of a `Bearer` header; the scheme's case does not matter, the token's does.

@@ -271,6 +271,10 @@ async fn a_key_comes_in_either_header() {
         server.post_with_key(PATH, "Secret", hello()).await.status,
         200
     );
+    for (key, status) in [("Secret", 200), ("secret", 401), ("", 401)] {
+        let reply = server.post_with(PATH, ("x-api-key", key), hello()).await;
+        assert_eq!(reply.status, status, "{key:?}");
+    }
 }
 
 fn calling() -> Script {

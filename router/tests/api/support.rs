@@ -151,6 +151,16 @@ impl TestServer {
         .await
     }
 
+    pub(crate) async fn post_with(
+        &self,
+        path: &str,
+        (header, value): (&str, &str),
+        body: Value,
+    ) -> Reply {
+        let request = self.client.post(self.url(path)).header(header, value);
+        Reply::of(request.json(&body)).await
+    }
+
     pub(crate) async fn post_as(
         &self,
         path: &str,
