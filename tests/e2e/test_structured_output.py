@@ -172,10 +172,11 @@ def test_limits_count_their_hits(oracle: RunningServer) -> None:
     def hits(limit: str) -> float:
         return oracle.metrics().get(f'tgi_limit_hits{{limit="{limit}"}}', 0.0)
 
+    either = [{"anyOf": [{"properties": {f"{a}{i}": {}}} for a in "ab"]} for i in range(300)]
     for limit, grammar in [
         ("grammar_bytes", {"type": "regex", "value": "b" * 65_537}),
         ("grammar_multiples", {"type": "json", "value": {"multipleOf": 999_979}}),
-        ("grammar_size", {"type": "lark", "value": "start: " + '"a" ' * 16_000}),
+        ("grammar_size", {"type": "json", "value": {"allOf": either}}),
     ]:
         before = hits(limit)
         assert oracle.http.post("/generate", json=request(grammar)).status_code == 422
