@@ -1,6 +1,7 @@
-"""`text-generation-server`: the command line of one shard rank."""
+"""`text-generation-server`: the command line of a shard rank, and what prepares models for it."""
 
 import argparse
+import json
 import logging
 import os
 import sys
@@ -20,14 +21,18 @@ def main() -> int:
     """Entry point."""
     arguments = _parser().parse_args()
     logging.basicConfig(
-        level=logging.INFO,
+        level=arguments.logger_level,
         format="%(asctime)s %(levelname)s %(name)s: %(message)s",
         stream=sys.stderr,
     )
-    sys.setswitchinterval(SWITCH_INTERVAL)
-    if arguments.exit_with_stdin:
-        threading.Thread(target=_exit_with_stdin, name="death-pipe", daemon=True).start()
-    return _serve(arguments.config, arguments.rank)
+    # Imported here: bad arguments shall not wait for the libraries.
+    from text_generation_server.models.errors import ModelError
+
+    try:
+        return int(arguments.run(arguments))
+    except (ServeError, ModelError) as error:
+        logging.getLogger(__name__).error("%s", error)
+        return EXIT_LOAD_FAILED
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -41,19 +46,59 @@ def _parser() -> argparse.ArgumentParser:
         action="store_true",
         help="end when standard input is closed: the starting process is gone",
     )
+    serve.set_defaults(run=_serve)
+    download = commands.add_parser(
+        "download-weights", help="download a model from the Hugging Face Hub and print its folder"
+    )
+    download.add_argument("model_id", help="id on the hub, owner/name")
+    download.add_argument("--revision", help="commit, branch or tag; the main branch by default")
+    download.add_argument(
+        "--extension", choices=[".safetensors"], default=".safetensors", help="files of weights"
+    )
+    download.add_argument(
+        "--huggingface-hub-cache",
+        type=Path,
+        metavar="PATH",
+        help="folder for downloads, instead of the hub library's own",
+    )
+    download.add_argument("--json-output", action="store_true", help="print one JSON object")
+    download.set_defaults(run=_download_weights)
+    for command in (serve, download):
+        command.add_argument(
+            "--logger-level",
+            type=str.upper,
+            choices=["DEBUG", "INFO", "WARNING", "ERROR"],
+            default="INFO",
+            help="least level that is logged",
+        )
     return parser
 
 
-def _serve(config_path: Path, rank: int) -> int:
-    # Imported here: bad arguments shall not wait for the libraries.
-    from text_generation_server.models.errors import ModelError
+def _serve(arguments: argparse.Namespace) -> int:
+    sys.setswitchinterval(SWITCH_INTERVAL)
+    if arguments.exit_with_stdin:
+        threading.Thread(target=_exit_with_stdin, name="death-pipe", daemon=True).start()
     from text_generation_server.shard import serve
 
-    try:
-        return serve(ServeConfig.load(config_path), rank)
-    except (ServeError, ModelError) as error:
-        logging.getLogger(__name__).error("%s", error)
-        return EXIT_LOAD_FAILED
+    return serve(ServeConfig.load(arguments.config), arguments.rank)
+
+
+def _download_weights(arguments: argparse.Namespace) -> int:
+    from text_generation_server.models.source import resolve
+
+    source = resolve(
+        arguments.model_id, arguments.revision, arguments.huggingface_hub_cache, cache_dir=None
+    )
+    if arguments.json_output:
+        fields = {
+            "model_id": source.model_id,
+            "revision": source.revision,
+            "path": str(source.path),
+        }
+        print(json.dumps(fields))
+    else:
+        print(source.path)
+    return 0
 
 
 def _exit_with_stdin() -> None:

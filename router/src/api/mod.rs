@@ -5,6 +5,7 @@
 pub mod answer;
 pub mod auth;
 pub(crate) mod browsers;
+pub mod chat;
 pub mod conversation;
 pub mod detokenize;
 pub mod extract;

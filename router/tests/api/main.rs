@@ -12,4 +12,5 @@ mod openai;
 mod responses;
 mod streams;
 mod support;
+mod tools;
 mod typed;
