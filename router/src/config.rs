@@ -290,7 +290,7 @@ impl Default for GrammarConfig {
             max_grammar_bytes: 64 * 1024,
             max_grammar_compile_ms: 250,
             max_grammar_size: 500_000,
-            max_grammar_fuel: 1_000_000,
+            max_grammar_fuel: 200_000,
             max_grammar_lexer_states: 50_000,
             grammar_cache_bytes: 64 * 1024 * 1024,
         }

@@ -5,6 +5,7 @@
 //! vocabulary, before an answer begins.
 
 mod check;
+mod multiples;
 mod parsers;
 
 use std::sync::Arc;
@@ -13,6 +14,7 @@ use llguidance::api::TopLevelGrammar;
 use serde_json::{Value, json};
 
 use crate::error::ApiError;
+use crate::metrics;
 
 pub use check::Grammars;
 
@@ -33,7 +35,8 @@ impl Grammar {
     /// `field` is the request's field that it came from.
     ///
     /// # Errors
-    /// When it is something else. Whether it is a schema shows [`Grammars::check`].
+    /// When it is something else, or has a `multipleOf` that is too large to follow. Whether it is
+    /// a schema shows [`Grammars::check`].
     pub fn json_schema(field: &'static str, schema: &Value) -> Result<Self, ApiError> {
         let mut schema = match schema {
             Value::String(text) => serde_json::from_str(text).map_err(|error| {
@@ -49,6 +52,14 @@ impl Grammar {
             let message = format!("the schema in {field} must be an object, got {schema}");
             return Err(ApiError::invalid(field, message));
         };
+        if !multiples::are_bounded(&Value::Object(keys.clone())) {
+            metrics::limit_reached("grammar_multiples");
+            let most = multiples::MOST;
+            let message = format!(
+                "the least common multiple of all multipleOf in {field} must be at most {most}"
+            );
+            return Err(ApiError::invalid(field, message));
+        }
         // How, beside the schema, llguidance writes JSON. `oneOf` is followed as `anyOf`.
         let options = json!({"whitespace_pattern": JSON_SPACE, "coerce_one_of": true});
         keys.insert("x-guidance".to_owned(), options);
@@ -82,11 +93,18 @@ impl Grammar {
         Self::new(field, bytes, &TopLevelGrammar::from_regex(inner))
     }
 
-    /// Text of a grammar in llguidance's variant of Lark.
-    #[must_use]
-    pub fn lark(field: &'static str, grammar: &str) -> Self {
+    /// Text of a grammar in llguidance's variant of Lark, without its schemas (`%json`).
+    ///
+    /// # Errors
+    /// When it has one: schemas are checked where they are sent as such.
+    pub fn lark(field: &'static str, grammar: &str) -> Result<Self, ApiError> {
+        if grammar.contains("%json") {
+            let message =
+                format!("{field} must not have %json in a grammar; send a schema instead");
+            return Err(ApiError::invalid(field, message));
+        }
         let top = TopLevelGrammar::from_lark(grammar.to_owned());
-        Self::new(field, grammar.len(), &top)
+        Ok(Self::new(field, grammar.len(), &top))
     }
 
     fn new(field: &'static str, bytes: usize, grammar: &TopLevelGrammar) -> Self {

@@ -1,8 +1,10 @@
 """Answers that follow a grammar, on the oracle: what may be drawn, and what becomes of the rest."""
 
 import json
+import re
 import string
 from concurrent.futures import Future
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,17 +18,22 @@ from engine_harness import (
     prompt,
 )
 from llguidance import LLTokenizer
+from native_decoder import make_executor
 from text_generation_server._native import SamplingParams
 from text_generation_server.engine.grammar import Constraint, GrammarLimits, Grammars
 from text_generation_server.engine.request import ErrorCode, FinishReason, Request
+from text_generation_server.executor.step import Executor
+from text_generation_server.executor.torch_executor import load_torch_executor
+from text_generation_server.models.source import resolve
+from tiny_models import make_tiny_llama
 
 EOS = 0
 TEXTS = ["", *string.digits, *string.ascii_lowercase, *'{}[]":,.-+', *string.ascii_uppercase]
 TEXTS = TEXTS[:VOCAB_SIZE]
-LIMITS = GrammarLimits(100_000, 100_000, 10_000)
+LIMITS = GrammarLimits(65_536, 100_000, 1_000_000, 10_000)
 
 
-def tokenizer() -> LLTokenizer:
+def tokenizer(vocab_size: int = VOCAB_SIZE) -> LLTokenizer:
     """One character a token; id 0 ends a text."""
     byte_level = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": False}
     end = {"id": EOS, "content": "</s>", "special": True, "single_word": False}
@@ -34,7 +41,7 @@ def tokenizer() -> LLTokenizer:
     vocab = {text: i for i, text in enumerate(TEXTS) if i != EOS}
     model = {"type": "BPE", "vocab": vocab | {"</s>": EOS}, "merges": []}
     description = {"added_tokens": [end], "pre_tokenizer": byte_level, "decoder": byte_level}
-    return LLTokenizer(json.dumps(description | {"model": model}), VOCAB_SIZE, [EOS])
+    return LLTokenizer(json.dumps(description | {"model": model}), vocab_size, [EOS])
 
 
 def lark(source: str) -> str:
@@ -78,6 +85,26 @@ def test_an_answer_follows_its_grammar_and_ends_with_it(
     assert numbers.ids[-1] == people.ids[-1] == EOS
     assert json.loads(text(people.ids))["a"] in (1, 22)
     assert numbers.completion.reason is people.completion.reason is FinishReason.STOP_TOKEN
+
+
+@pytest.mark.parametrize("name", ["native", "torch"])
+def test_real_models_follow_too(name: str, tmp_path: Path) -> None:
+    make_tiny_llama(tmp_path)
+    source = resolve(str(tmp_path))
+    executor: Executor = (
+        make_executor(source) if name == "native" else load_torch_executor(source, "float32")
+    )
+    vocab_size = executor.facts.vocab_size
+    wide = Grammars(lambda: tokenizer(vocab_size), vocab_size, LIMITS)
+    bench = Bench(executor=executor, grammars=wide)
+    params = SamplingParams(temperature=1.0, seed=2)
+    answers = [
+        bench.admit(constrained(i, regex(f"[a-f]{{{i}}}[0-9]"), params=params)) for i in (3, 9)
+    ]
+    bench.run()
+    for length, answer in zip((3, 9), answers, strict=True):
+        assert re.fullmatch(f"[a-f]{{{length}}}[0-9]", text(answer.ids))
+        assert answer.completion.reason is FinishReason.STOP_TOKEN
 
 
 def test_the_text_does_not_end_before_the_grammar_allows_it(grammars: Grammars) -> None:
@@ -165,13 +192,29 @@ def test_an_answer_beside_its_grammar_cannot_be_resumed(grammars: Grammars) -> N
 
 
 def test_a_step_too_costly_fails_its_request_alone() -> None:
-    small = Grammars(tokenizer, VOCAB_SIZE, GrammarLimits(100_000, 100_000, 40))
+    small = Grammars(tokenizer, VOCAB_SIZE, GrammarLimits(65_536, 100_000, 100_000, 40))
     bench = Bench(grammars=small)
     heavy = bench.admit(constrained(1, regex("(a|b)*a(a|b){12}c")))
     light = bench.admit(constrained(2, regex("[0-9]{7}")))
     bench.run()
     assert heavy.failure.code is ErrorCode.INVALID
     assert light.completion.reason is FinishReason.STOP_TOKEN
+
+
+def chain(name: str, length: int) -> str:
+    """Rules of which each names the next."""
+    rules = "".join(f"{name}{i}: {name}{i + 1}\n" for i in range(length))
+    return f'start: {name}0\n{rules}{name}{length}: "abc"\n'
+
+
+@pytest.mark.parametrize("name", ["a", "A"])
+def test_rules_as_deep_as_the_longest_grammar_do_no_harm(grammars: Grammars, name: str) -> None:
+    source = chain(name, 4800)
+    assert 60_000 < len(source) <= LIMITS.max_bytes
+    bench = Bench(grammars=grammars)
+    answer = bench.admit(constrained(1, lark(source)))
+    bench.run()
+    assert text(answer.ids) == "abc"
 
 
 def test_without_grammars_a_request_with_one_is_refused() -> None:

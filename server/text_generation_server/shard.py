@@ -96,7 +96,10 @@ def _grammars(config: GrammarConfig, assets: Assets, facts: ExecutorFacts) -> Gr
     if not config.grammar_support or not assets.eos_token_ids:
         return None
     limits = GrammarLimits(
-        config.max_grammar_size, config.max_grammar_fuel, config.max_grammar_lexer_states
+        max_bytes=config.max_grammar_bytes,
+        max_size=config.max_grammar_size,
+        max_fuel=config.max_grammar_fuel,
+        max_lexer_states=config.max_grammar_lexer_states,
     )
     json, eos = assets.tokenizer_json.decode(), list(assets.eos_token_ids)
     vocab_size = facts.vocab_size

@@ -15,7 +15,7 @@ mod reader;
 mod render;
 
 pub use format::ToolFormat;
-pub use reader::{Piece, Reader};
+pub use reader::{Piece, Reader, Reply};
 pub use render::Turn;
 
 /// Messages, tools and how to go on.

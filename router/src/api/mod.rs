@@ -4,6 +4,7 @@
 
 pub mod answer;
 pub mod auth;
+pub mod chat;
 pub mod conversation;
 pub mod detokenize;
 pub mod extract;

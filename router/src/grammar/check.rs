@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use quick_cache::Weighter;
 use quick_cache::sync::Cache;
+use rustix::process::setpriority_process;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 use tokio::time::timeout;
 
@@ -21,8 +22,13 @@ use crate::pb::EngineInfo;
 /// Grammars that are checked at once.
 pub(super) const WORKERS: usize = 2;
 
-/// Stack of a worker: schemas and expressions are read by recursion, as deep as their text nests.
-const STACK_BYTES: usize = 64 * 1024 * 1024;
+/// How much a worker stands back behind other threads of the machine: it gets a third of their share.
+const NICENESS: i32 = 5;
+
+/// Stack of a worker for each byte of the longest grammar: rules that name each other are read by
+/// recursion, and take up to 256 bytes of stack a byte of text. What is not used costs no memory.
+const STACK_PER_BYTE: usize = 1024;
+const LEAST_STACK_BYTES: usize = 16 * 1024 * 1024;
 
 /// Bytes that a remembered grammar takes beside its text.
 const ENTRY_BYTES: usize = 128;
@@ -116,7 +122,12 @@ impl Grammars {
 
     async fn parse(&self, parsers: &Arc<Parsers>, grammar: &Grammar) -> Result<Verdict, ApiError> {
         let permit = self.free_worker().await?;
-        let verdict = start(Arc::clone(parsers), Arc::clone(&grammar.source), permit)?;
+        let stack = self.config.max_grammar_bytes * STACK_PER_BYTE;
+        let thread = thread::Builder::new()
+            .name("grammar".to_owned())
+            .stack_size(stack.max(LEAST_STACK_BYTES));
+        let (parsers, source) = (Arc::clone(parsers), Arc::clone(&grammar.source));
+        let verdict = start(thread, permit, move || parsers.check(&source))?;
         let limit = Duration::from_millis(self.config.max_grammar_compile_ms);
         match timeout(limit, verdict).await {
             Ok(Ok(verdict)) => Ok(verdict),
@@ -147,18 +158,19 @@ impl Grammars {
 
 /// Checks a grammar on a thread of its own, which keeps the permit until it ends.
 fn start(
-    parsers: Arc<Parsers>,
-    source: Arc<str>,
+    thread: thread::Builder,
     permit: OwnedSemaphorePermit,
+    check: impl FnOnce() -> Result<(), String> + Send + 'static,
 ) -> Result<oneshot::Receiver<Verdict>, ApiError> {
     let (sender, receiver) = oneshot::channel();
     let work = move || {
         let _permit = permit;
+        // On Linux this is about the calling thread. Where it is not allowed, all goes on as it is.
+        let _ = setpriority_process(None, NICENESS);
         // Nobody listens any more once the time is over.
-        let _ = sender.send(parsers.check(&source).map_err(Arc::from));
+        let _ = sender.send(check().map_err(Arc::from));
     };
-    let thread = thread::Builder::new().name("grammar".to_owned());
-    match thread.stack_size(STACK_BYTES).spawn(work) {
+    match thread.spawn(work) {
         Ok(_) => Ok(receiver),
         Err(error) => Err(ApiError::Unavailable(format!(
             "no thread could be started to check the grammar: {error}"

@@ -34,6 +34,10 @@ fn schema(schema: &Value) -> Grammar {
     Grammar::json_schema(FIELD, schema).expect("an object")
 }
 
+fn lark(grammar: &str) -> Grammar {
+    Grammar::lark(FIELD, grammar).expect("no schema in it")
+}
+
 async fn refusal(grammars: &Grammars, grammar: &Grammar) -> String {
     match grammars.check(grammar).await {
         Err(ApiError::Invalid { param, message }) => {
@@ -63,7 +67,7 @@ async fn every_kind_of_grammar_passes() {
         Grammar::regex(FIELD, r"[a-z]+\d{1,3}"),
         Grammar::regex(FIELD, r"^(yes|no)$"),
         Grammar::regex(FIELD, r"costs \$"),
-        Grammar::lark(FIELD, "start: \"a\" b+\nb: /[0-9]/"),
+        lark("start: \"a\" b+\nb: /[0-9]/"),
     ] {
         let checked = grammars.check(&grammar).await;
         assert_eq!(checked, Ok(()), "{}", grammar.source());
@@ -87,14 +91,21 @@ async fn what_is_no_grammar_is_refused_with_field_and_reason() {
         (schema(&json!({"not": {"type": "string"}})), "not"),
         (Grammar::regex(FIELD, "(a"), "parse"),
         (Grammar::regex(FIELD, r"(?=a)b"), "look"),
-        (Grammar::lark(FIELD, "start: nothing"), "nothing"),
-        (Grammar::lark(FIELD, "a: \"b\""), "start"),
-        (Grammar::lark(FIELD, ""), "start"),
+        (lark("start: nothing"), "nothing"),
+        (lark("a: \"b\""), "start"),
+        (lark(""), "start"),
     ] {
         let message = refusal(&grammars, &grammar).await;
         assert!(message.contains(reason), "{message}");
     }
-    for schema in [json!(1), json!(false), json!([]), json!("{"), json!("[]")] {
+    for schema in [
+        json!({"multipleOf": 20_001}),
+        json!(1),
+        json!(false),
+        json!([]),
+        json!("{"),
+        json!("[]"),
+    ] {
         let error = Grammar::json_schema(FIELD, &schema).expect_err("no schema");
         assert!(error.to_string().contains(FIELD), "{error}");
     }
@@ -118,19 +129,36 @@ fn bombs() -> Vec<Grammar> {
     let nested = |open: &str, inner: &str, close: &str| {
         format!("{}{inner}{}", open.repeat(20_000), close.repeat(20_000))
     };
+    let chain = |first: &str, names: &str| {
+        let rules = (0..4000).map(|i| format!("{names}{i}: {names}{}\n", i + 1));
+        let text = format!(
+            "start: {first}\n{}{names}4000: \"a\"",
+            rules.collect::<String>()
+        );
+        lark(&text)
+    };
+    let links = (0..1600).map(|i| {
+        let next = json!({"$ref": format!("#/$defs/{}", i + 1)});
+        (i.to_string(), json!({"items": next}))
+    });
+    let links = links.chain([("1600".to_owned(), text())]);
+    let links: Map<_, _> = links.collect();
     vec![
+        chain("a0", "a"),
+        chain("A0", "A"),
+        schema(&json!({"$ref": "#/$defs/0", "$defs": links})),
         schema(&json!({"$ref": "#/$defs/d0", "$defs": defs})),
         schema(&json!({"allOf": either.collect::<Vec<_>>()})),
         schema(&json!({"properties": properties})),
         schema(&deep),
-        schema(&json!({"type": "integer", "multipleOf": 30011})),
+        schema(&json!({"type": "integer", "multipleOf": 19997})),
         Grammar::regex(FIELD, "((a{1,1000}){1,1000}){1,1000}"),
         Grammar::regex(FIELD, "(a|b)*a(a|b){30}"),
         Grammar::regex(FIELD, &nested("(", "a", ")")),
         Grammar::regex(FIELD, &r"(\w|\d|[^x]){0,50}".repeat(500)),
-        Grammar::lark(FIELD, &format!("start: {}", nested("(", "\"a\"", ")"))),
-        Grammar::lark(FIELD, "start: a{1,100000}\na: b{1,100000}\nb: \"x\""),
-        Grammar::lark(FIELD, "start: s\ns: s s | s s s | \"a\" |"),
+        lark(&format!("start: {}", nested("(", "\"a\"", ")"))),
+        lark("start: a{1,100000}\na: b{1,100000}\nb: \"x\""),
+        lark("start: s\ns: s s | s s s | \"a\" |"),
     ]
 }
 
@@ -155,7 +183,7 @@ async fn a_bomb_is_followed_or_refused_and_harms_nothing() {
 #[tokio::test]
 async fn each_limit_holds_from_both_sides() {
     let wide = patient();
-    let grammar = Grammar::lark(FIELD, "start: \"aaaa\"");
+    let grammar = lark("start: \"aaaa\"");
     let sized = |max_grammar_bytes| GrammarConfig {
         max_grammar_bytes,
         ..wide.clone()
@@ -201,7 +229,7 @@ async fn what_takes_too_long_is_refused_and_its_worker_comes_back() {
         ..GrammarConfig::default()
     };
     let grammars = grammars(&config);
-    let slow = schema(&json!({"type": "integer", "multipleOf": 20011}));
+    let slow = schema(&json!({"type": "integer", "multipleOf": 19997}));
     let message = refusal(&grammars, &slow).await;
     assert!(message.contains("longer than 1 ms"), "{message}");
     let all = grammars.workers.acquire_many(super::check::WORKERS as u32);
@@ -218,10 +246,10 @@ async fn verdicts_are_remembered_within_bounds() {
         grammar_cache_bytes: 20_000,
         ..patient()
     });
-    let numbered = |i: usize| Grammar::lark(FIELD, &format!("start: \"{i}\""));
+    let numbered = |i: usize| lark(&format!("start: \"{i}\""));
     for _ in 0..2 {
         assert_eq!(grammars.check(&numbered(0)).await, Ok(()));
-        refusal(&grammars, &Grammar::lark(FIELD, "start: nothing")).await;
+        refusal(&grammars, &lark("start: nothing")).await;
     }
     assert_eq!(grammars.verdicts.len(), 2);
     for i in 0..200 {
@@ -254,4 +282,32 @@ async fn without_support_every_grammar_is_refused() {
         let message = refusal(&grammars, &Grammar::json_object(FIELD)).await;
         assert!(message.contains(reason), "{message}");
     }
+}
+
+#[test]
+fn multiples_are_bounded_together_from_both_sides() {
+    for (values, passes) in [
+        (vec![json!(20_000)], true),
+        (vec![json!(20_001)], false),
+        (vec![json!(0.01), json!(5), json!(12), json!(2500)], true),
+        (vec![json!(199), json!(101)], false),
+        (vec![json!(1.0001)], true),
+        (vec![json!(2.0001)], false),
+        (vec![json!(4_294_967_291_u64)], false),
+        (vec![json!(1e300)], false),
+        (vec![json!(0)], true),
+        (vec![json!("20001")], true),
+    ] {
+        let parts: Vec<_> = values
+            .iter()
+            .map(|value| json!({"multipleOf": value}))
+            .collect();
+        let schema = json!({"properties": {"a": {"allOf": parts}}});
+        assert_eq!(
+            Grammar::json_schema(FIELD, &schema).is_ok(),
+            passes,
+            "{schema}"
+        );
+    }
+    Grammar::lark(FIELD, r#"start: %json {"multiple\u004ff": 99999}"#).expect_err("a schema in it");
 }

@@ -10,4 +10,5 @@ mod openai;
 mod responses;
 mod streams;
 mod support;
+mod tools;
 mod typed;

@@ -5,6 +5,7 @@ token, is done on few threads of its own, where llguidance lets go of the GIL: t
 whether a mask is ready and never computes one.
 """
 
+import threading
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
@@ -16,11 +17,18 @@ from text_generation_server.executor.step import Uint32Array
 
 NUM_THREADS = 2
 
+STACK_PER_BYTE = 1024
+LEAST_STACK_BYTES = 16 * 1024 * 1024
+"""Stack of a thread for each byte of the longest grammar, as in the router: rules that name each
+other are read by recursion. What is not used costs no memory."""
+
 
 @dataclass(frozen=True, slots=True)
 class GrammarLimits:
     """Bounds of llguidance's parsers."""
 
+    max_bytes: int
+    """Text of one grammar."""
     max_size: int
     """Symbols in productions."""
     max_fuel: int
@@ -47,7 +55,7 @@ class Grammars:
             max_lexer_states=limits.max_lexer_states,
             verbose_errors=False,
         )
-        self._pool = ThreadPoolExecutor(NUM_THREADS, thread_name_prefix="grammar")
+        self._pool = _make_pool(max(limits.max_bytes * STACK_PER_BYTE, LEAST_STACK_BYTES))
         self._tokenizer = self._pool.submit(make_tokenizer)
 
     def start(self, source: str, answer: Uint32Array) -> "Constraint":
@@ -58,6 +66,20 @@ class Grammars:
         matcher = LLMatcher(self._tokenizer.result(), source, log_level=0, limits=self._limits)
         matcher.consume_tokens(answer.tolist())
         return matcher
+
+
+def _make_pool(stack_bytes: int) -> ThreadPoolExecutor:
+    """A pool whose threads are all there, each with a stack of this size."""
+    pool = ThreadPoolExecutor(NUM_THREADS, thread_name_prefix="grammar")
+    all_started = threading.Barrier(NUM_THREADS + 1)
+    before = threading.stack_size(stack_bytes)
+    try:
+        for _ in range(NUM_THREADS):
+            pool.submit(all_started.wait)
+    finally:
+        threading.stack_size(before)
+    all_started.wait()
+    return pool
 
 
 class Constraint:

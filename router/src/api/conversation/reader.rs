@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use uuid::Uuid;
 
+use super::ToolCall;
 use super::call::{CallScanner, Status};
 use super::format::{Body, ToolFormat};
 
@@ -30,6 +31,15 @@ pub enum Piece {
         /// The text.
         json: String,
     },
+}
+
+/// A whole answer.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Reply {
+    /// Words to the user; may be empty.
+    pub text: String,
+    /// Calls, in their order.
+    pub calls: Vec<ToolCall>,
 }
 
 /// Reads one answer.
@@ -127,6 +137,18 @@ impl Reader {
         }
         self.say(&mark);
         std::mem::take(&mut self.pieces)
+    }
+
+    /// The whole answer at once.
+    #[must_use]
+    pub fn read(mut self, text: &str) -> Reply {
+        let mut pieces = self.push(text);
+        pieces.extend(self.finish());
+        let mut reply = Reply::default();
+        for piece in pieces {
+            reply.add(piece);
+        }
+        reply
     }
 
     fn is_forced(&self) -> bool {
@@ -295,6 +317,20 @@ impl Calls {
             At::Text
         } else {
             At::Close
+        }
+    }
+}
+
+impl Reply {
+    fn add(&mut self, piece: Piece) {
+        match piece {
+            Piece::Text(text) => self.text.push_str(&text),
+            Piece::Call { id, name, .. } => self.calls.push(ToolCall {
+                id,
+                name,
+                arguments: String::new(),
+            }),
+            Piece::Arguments { index, json } => self.calls[index].arguments.push_str(&json),
         }
     }
 }

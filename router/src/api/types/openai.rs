@@ -55,6 +55,9 @@ pub enum FinishReason {
     Stop,
     /// The length limit.
     Length,
+    /// Functions are to be called.
+    #[serde(rename = "tool_calls")]
+    ToolCalls,
 }
 
 /// Token counts of a request.

@@ -107,7 +107,7 @@ fn valued(
             json(field, named.get("schema"))
         }
         GrammarKind::Regex => Ok(Grammar::regex(field, text(field, "regex", value)?)),
-        GrammarKind::Lark => Ok(Grammar::lark(field, text(field, "lark", value)?)),
+        GrammarKind::Lark => Grammar::lark(field, text(field, "lark", value)?),
     }
 }
 

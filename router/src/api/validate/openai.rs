@@ -21,14 +21,12 @@ pub(super) struct OpenAiSampling {
     pub(super) presence_penalty: Option<f32>,
 }
 
-/// Checks a chat request; `messages` are checked where they become text.
+/// Checks a chat request; messages and tools are checked where they become a conversation.
 ///
 /// # Errors
 /// The first rule that is broken, with its value and the limit.
 pub fn chat(request: &ChatRequest, limits: &Limits) -> Result<Plan, ApiError> {
-    refuse("tools", is_given(request.tools.as_ref()))?;
     refuse("logit_bias", is_given(request.logit_bias.as_ref()))?;
-    check_tool_choice(request.tool_choice.as_ref())?;
     let top_logprobs = top_n("top_logprobs", request.top_logprobs, limits)?;
     if top_logprobs > 0 && request.logprobs != Some(true) {
         return Err(invalid(
@@ -130,14 +128,6 @@ impl OpenAiSampling {
             watermark: None,
         })
     }
-}
-
-fn check_tool_choice(choice: Option<&Value>) -> Result<(), ApiError> {
-    let choice = choice.map(|choice| choice.as_str().unwrap_or_default());
-    refuse(
-        "tool_choice",
-        choice.is_some_and(|choice| !matches!(choice, "none" | "auto")),
-    )
 }
 
 fn wants_progress(stream: Option<bool>, options: Option<&StreamOptions>) -> bool {

@@ -360,14 +360,6 @@ fn chat_takes_what_openai_clients_send() {
 fn chat_refuses_what_it_cannot_do() {
     for (request, expected) in [
         (
-            json!({"tools": [{"type": "function"}]}),
-            "tools is not supported",
-        ),
-        (
-            json!({"tool_choice": "required"}),
-            "tool_choice is not supported",
-        ),
-        (
             json!({"logit_bias": {"1": 2}}),
             "logit_bias is not supported",
         ),

@@ -151,7 +151,8 @@ BAD = [
     ({"type": "regex"}, "needs a string"),
     ({"type": "nonsense", "value": ""}, "nonsense"),
     ({"type": "regex", "value": "a" * 65_537}, "at most 65536 bytes, got 65537"),
-    ({"type": "json", "value": {"type": "integer", "multipleOf": 999_983}}, "longer than 250 ms"),
+    ({"type": "json", "value": {"multipleOf": 999_983}}, "least common multiple"),
+    ({"type": "lark", "value": "start: %json {}"}, "%json"),
 ]
 
 
@@ -165,6 +166,21 @@ def test_a_bad_grammar_is_refused_before_any_answer(
     error = response.json()
     assert error["error_type"] == "validation"
     assert "grammar" in error["error"] and reason in error["error"]
+
+
+def test_limits_count_their_hits(oracle: RunningServer) -> None:
+    def hits(limit: str) -> float:
+        return oracle.metrics().get(f'tgi_limit_hits{{limit="{limit}"}}', 0.0)
+
+    either = [{"anyOf": [{"properties": {f"{a}{i}": {}}} for a in "ab"]} for i in range(300)]
+    for limit, grammar in [
+        ("grammar_bytes", {"type": "regex", "value": "b" * 65_537}),
+        ("grammar_multiples", {"type": "json", "value": {"multipleOf": 999_979}}),
+        ("grammar_size", {"type": "json", "value": {"allOf": either}}),
+    ]:
+        before = hits(limit)
+        assert oracle.http.post("/generate", json=request(grammar)).status_code == 422
+        assert hits(limit) == before + 1, limit
 
 
 def test_ignoring_the_end_and_following_a_grammar_contradict(oracle: RunningServer) -> None:
