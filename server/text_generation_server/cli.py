@@ -1,9 +1,11 @@
 """`text-generation-server`: the command line of a shard rank, and what prepares models for it."""
 
 import argparse
+import importlib.metadata
 import json
 import logging
 import os
+import platform
 import sys
 import threading
 from pathlib import Path
@@ -13,6 +15,18 @@ from text_generation_server.errors import ServeError
 
 EXIT_LOAD_FAILED = 66
 EXIT_ORPHANED = 71
+_PACKAGES = (
+    "text-generation-server",
+    "grpcio",
+    "huggingface-hub",
+    "llguidance",
+    "numpy",
+    "protobuf",
+    "tokenizers",
+    "torch",
+    "transformers",
+)
+"""What decides how a shard behaves beside its own code."""
 SWITCH_INTERVAL = 0.0005
 """Seconds until a thread gives the interpreter up: no health answer waits for the engine."""
 
@@ -63,7 +77,16 @@ def _parser() -> argparse.ArgumentParser:
     )
     download.add_argument("--json-output", action="store_true", help="print one JSON object")
     download.set_defaults(run=_download_weights)
-    for command in (serve, download):
+    plan = commands.add_parser(
+        "plan", help="load the model and print what would be served, as one JSON object"
+    )
+    plan.add_argument("--config", type=Path, required=True, help="JSON file of the launcher")
+    plan.set_defaults(run=_plan)
+    environment = commands.add_parser(
+        "environment", help="print Python and the installed packages, as one JSON object"
+    )
+    environment.set_defaults(run=_environment)
+    for command in (serve, download, plan, environment):
         command.add_argument(
             "--logger-level",
             type=str.upper,
@@ -99,6 +122,26 @@ def _download_weights(arguments: argparse.Namespace) -> int:
     else:
         print(source.path)
     return 0
+
+
+def _plan(arguments: argparse.Namespace) -> int:
+    from text_generation_server.shard import plan
+
+    print(json.dumps(plan(ServeConfig.load(arguments.config))))
+    return 0
+
+
+def _environment(arguments: argparse.Namespace) -> int:
+    packages = {name: _version(name) for name in _PACKAGES}
+    print(json.dumps({"python": platform.python_version(), "packages": packages}))
+    return 0
+
+
+def _version(package: str) -> str:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return "not installed"
 
 
 def _exit_with_stdin() -> None:

@@ -7,7 +7,7 @@ from types import FrameType
 
 from llguidance import LLTokenizer
 
-from text_generation_server._native import PageCache, PagePool, __version__
+from text_generation_server._native import PageCache, PagePool, __version__, available_memory_bytes
 from text_generation_server.capacity import Capacity, plan_capacity
 from text_generation_server.config import GrammarConfig, ServeConfig
 from text_generation_server.engine.engine import Engine
@@ -24,14 +24,12 @@ logger = logging.getLogger(__name__)
 
 EXIT_ENGINE_FAILED = 70
 STOP_SECONDS = 5.0
+_LISTS = ("eos_token_ids", "assets")
 
 
 def serve(config: ServeConfig, rank: int) -> int:
     """Run the rank until it is told to stop, or its engine fails. Returns the exit code."""
-    model = config.model
-    source = resolve(model.model_id, model.revision, model.hub_cache, model.cache_dir)
-    assets = load_assets(source, model.tokenizer_config_path, model.cache_dir)
-    executor = load_executor(config, source, assets)
+    source, assets, executor = _load(config)
     if config.engine.num_shard > 1:
         # Only now: one rank needs no torch.
         from text_generation_server.executor import ranks
@@ -43,6 +41,32 @@ def serve(config: ServeConfig, rank: int) -> int:
             return 0
         executor = ranks.LeadingExecutor(executor)
     return _lead(config, source, assets, executor)
+
+
+def plan(config: ServeConfig) -> dict[str, object]:
+    """What `serve` would serve and in how much memory: loads the model, reserves nothing.
+
+    Raises as `serve` does.
+    """
+    source, assets, executor = _load(config)
+    facts = executor.facts
+    capacity = plan_capacity(facts, config.engine)
+    info = _info(source, assets, facts, capacity)
+    fields = {field.name: getattr(info, field.name) for field in info.DESCRIPTOR.fields}
+    lists = {name: list(value) for name, value in fields.items() if name in _LISTS}
+    memory = {
+        "kv_tokens": capacity.num_pages * facts.page_tokens,
+        "kv_memory_bytes": capacity.num_pages * facts.page_bytes,
+        "available_memory_bytes": available_memory_bytes(),
+    }
+    return fields | lists | memory
+
+
+def _load(config: ServeConfig) -> tuple[ModelSource, Assets, Executor]:
+    model = config.model
+    source = resolve(model.model_id, model.revision, model.hub_cache, model.cache_dir)
+    assets = load_assets(source, model.tokenizer_config_path, model.cache_dir)
+    return source, assets, load_executor(config, source, assets)
 
 
 def _lead(config: ServeConfig, source: ModelSource, assets: Assets, executor: Executor) -> int:

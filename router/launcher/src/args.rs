@@ -56,10 +56,18 @@ impl Args {
     /// What the launch is for.
     #[must_use]
     pub fn action(&self) -> Action {
-        match self.action.print_config {
-            true => Action::PrintConfig,
-            false => Action::Serve,
-        }
+        let ActionArgs {
+            env,
+            print_config,
+            dry_run,
+        } = self.action;
+        let wanted = [
+            (env, Action::ReportEnvironment),
+            (print_config, Action::PrintConfig),
+            (dry_run, Action::DryRun),
+        ];
+        let first = wanted.into_iter().find(|(is_wanted, _)| *is_wanted);
+        first.map_or(Action::Serve, |(_, action)| action)
     }
 
     /// One line on all flags and variables of TGI that were given in vain; none without any.
@@ -340,9 +348,15 @@ pub struct ProcessArgs {
 #[command(next_help_heading = "Instead of serving")]
 #[group(multiple = false)]
 pub(crate) struct ActionArgs {
+    /// Print what this server runs on and was built from, for a bug report, and end.
+    #[arg(long, short)]
+    env: bool,
     /// Print the resolved configuration, each value with where it came from, and end.
     #[arg(long)]
     print_config: bool,
+    /// Load the model, print the plan (executor, memory, pages, limits) without serving, and end.
+    #[arg(long)]
+    dry_run: bool,
 }
 
 /// What a launch is for.
@@ -350,8 +364,12 @@ pub(crate) struct ActionArgs {
 pub enum Action {
     /// To serve.
     Serve,
+    /// To report on machine and build.
+    ReportEnvironment,
     /// To show the resolved configuration.
     PrintConfig,
+    /// To show what would be served.
+    DryRun,
 }
 
 /// TGI's quantizations that are not made or read here, with what comes nearest.

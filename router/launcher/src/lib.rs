@@ -6,6 +6,7 @@
 pub mod announce;
 pub mod args;
 pub mod child;
+pub mod environment;
 pub mod error;
 pub mod logging;
 pub mod parse;

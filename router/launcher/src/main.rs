@@ -1,18 +1,20 @@
 //! `text-generation-launcher`: one command from flags to a served model.
 
+use std::ffi::OsStr;
 use std::net::SocketAddr;
 use std::process::ExitCode;
 use std::time::Duration;
 
+use serde_json::Value;
 use text_generation_launcher::args::Action;
-use text_generation_launcher::child::{Output, ShardCommand};
+use text_generation_launcher::child::{Output, ShardCommand, ask_shard};
 use text_generation_launcher::error::LaunchError;
 use text_generation_launcher::parse::{Parsed, Stop, parse};
 use text_generation_launcher::resolve::resolve;
 use text_generation_launcher::run_dir::RunDir;
 use text_generation_launcher::signals::StopSignals;
 use text_generation_launcher::supervise::{GroupSpec, Supervisor};
-use text_generation_launcher::{announce, logging, print_config};
+use text_generation_launcher::{announce, environment, logging, print_config};
 use text_generation_router::config::RouterConfig;
 use text_generation_router::serve::Server;
 use tokio::net::TcpListener;
@@ -37,7 +39,9 @@ async fn main() -> ExitCode {
     logging::init(process.log_level.clone(), process.json_output);
     let outcome = match parsed.args.action() {
         Action::Serve => launch(parsed).await,
+        Action::ReportEnvironment => report_environment(&parsed),
         Action::PrintConfig => print_config(parsed),
+        Action::DryRun => dry_run(parsed),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
@@ -48,6 +52,24 @@ async fn main() -> ExitCode {
 fn failed(error: &LaunchError) -> ExitCode {
     tracing::error!("{error}");
     ExitCode::from(error.exit_code())
+}
+
+fn report_environment(parsed: &Parsed) -> Result<(), LaunchError> {
+    // Also of an installation whose shard does not start: that is what the report is for.
+    let shard = ask_shard(&[OsStr::new("environment")]);
+    let shard = shard.map_or_else(|error| error.to_string().into(), Value::Object);
+    let report = environment::report(shard);
+    let json = parsed.args.process.json_output;
+    print_config::print_report(report, json).map_err(LaunchError::Report)
+}
+
+fn dry_run(parsed: Parsed) -> Result<(), LaunchError> {
+    let run_dir = RunDir::create()?;
+    let json = parsed.args.process.json_output;
+    let config = resolve(parsed, run_dir.path()).map_err(LaunchError::Config)?;
+    let file = run_dir.write_config(&config)?;
+    let plan = ask_shard(&[OsStr::new("plan"), OsStr::new("--config"), file.as_os_str()])?;
+    print_config::print_report(plan, json).map_err(LaunchError::Report)
 }
 
 fn print_config(parsed: Parsed) -> Result<(), LaunchError> {

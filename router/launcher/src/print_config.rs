@@ -42,6 +42,35 @@ pub fn print(config: &ServeConfig, origins: &Origins, json: bool) -> io::Result<
     io::stdout().write_all(text.as_bytes())
 }
 
+/// Writes any report to standard output: `name = value` lines, or JSON.
+///
+/// # Errors
+/// When standard output is closed.
+pub fn print_report(report: Map<String, Value>, json: bool) -> io::Result<()> {
+    let text = match json {
+        true => format!("{:#}\n", Value::Object(report)),
+        false => lines_of(&report),
+    };
+    io::stdout().write_all(text.as_bytes())
+}
+
+fn lines_of(report: &Map<String, Value>) -> String {
+    let mut text = String::new();
+    for (name, value) in report {
+        if let Value::Object(inner) = value {
+            for line in lines_of(inner).lines() {
+                writeln!(text, "{name}.{line}").expect("a string takes all");
+            }
+            continue;
+        }
+        let shown = value
+            .as_str()
+            .map_or_else(|| value.to_string(), str::to_owned);
+        writeln!(text, "{name} = {shown}").expect("a string takes all");
+    }
+    text
+}
+
 /// The configuration's sections with `{"value", "source"}` in the place of each value.
 fn with_sources(config: &ServeConfig, origins: &Origins) -> Map<String, Value> {
     let Ok(Value::Object(mut sections)) = serde_json::to_value(config) else {

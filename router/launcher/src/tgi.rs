@@ -181,6 +181,8 @@ const fn refused(name: &'static str, kind: Kind, why: &'static str) -> Foreign {
 }
 
 const NO_CUDA: &str = "no executor runs on CUDA";
+const OWN_ROPE: &str =
+    "a model's own scaling is taken: set rope_scaling in the config.json of its folder";
 const NO_TUNNEL: &str = "there is no tunnel: put a reverse proxy in front of the server";
 const ONE_STEP: &str = "prompts are prefilled beside running answers in every step";
 
@@ -234,6 +236,13 @@ pub(crate) const TABLE: &[Foreign] = &[
         "weights-cache-override",
         Kind::Text,
         "weights are read from one place: name their folder by --model-id",
+    ),
+    refused("rope-scaling", Kind::Text, OWN_ROPE),
+    refused("rope-factor", Kind::Fraction, OWN_ROPE),
+    idle(
+        "HF_API_TOKEN",
+        Kind::Text,
+        "the hub's library reads HF_TOKEN",
     ),
     idle("ATTENTION", Kind::Text, "the executor has one attention"),
     idle(

@@ -191,6 +191,61 @@ fn a_wrong_variable_and_a_refused_flag_are_named_with_the_others() {
     }
 }
 
+/// What the launcher prints to standard output, and its exit code.
+fn printed(site: &Site, flags: &[&str]) -> (Option<i32>, String) {
+    let output = site.command(flags).output().expect("the launcher is built");
+    let text = String::from_utf8(output.stdout).expect("text");
+    (output.status.code(), text)
+}
+
+#[test]
+fn a_dry_run_prints_the_shards_plan_and_leaves_nothing() {
+    let site = Site::new(r#"echo "$@" > asked; echo '{"executor": "native", "num_pages": 7}'"#);
+    let (code, text) = printed(&site, &["--dry-run"]);
+    assert_eq!(
+        (code, text.as_str()),
+        (Some(0), "executor = native\nnum_pages = 7\n")
+    );
+    let (_, text) = printed(&site, &["--dry-run", "--json-output"]);
+    let plan: serde_json::Value = serde_json::from_str(&text).expect("json");
+    assert_eq!(plan["num_pages"], 7);
+    let asked = fs::read_to_string(site.path().join("asked")).expect("the shard was asked");
+    assert!(asked.starts_with("plan --config "), "{asked}");
+    assert!(!site.has_run_dir());
+}
+
+#[test]
+fn a_dry_run_of_a_model_that_cannot_be_loaded_ends_with_66() {
+    let site = Site::new("echo 'there is no model x' >&2; exit 66");
+    let (code, text) = site.run(&["--dry-run"]);
+    assert_eq!(code, Some(66), "{text}");
+    assert!(text.contains("there is no model x"), "{text}");
+}
+
+#[test]
+fn the_report_on_the_environment_needs_no_working_shard() {
+    let (code, text) = printed(&Site::new("exit 1"), &["-e"]);
+    assert_eq!(code, Some(0));
+    for name in [
+        "version = ",
+        "kernel = ",
+        "cpu = ",
+        "memory_total = ",
+        "shard = shard 0 ended",
+    ] {
+        assert!(text.contains(name), "{name} is not in {text}");
+    }
+    let working = Site::new(r#"echo '{"python": "3.13", "packages": {"numpy": "2"}}'"#);
+    let (_, text) = printed(&working, &["--env"]);
+    assert!(text.contains("shard.packages.numpy = 2"), "{text}");
+}
+
+#[test]
+fn two_reports_at_once_are_a_mistake() {
+    let (code, _) = Site::new("").run(&["--env", "--dry-run"]);
+    assert_eq!(code, Some(64));
+}
+
 #[test]
 fn a_missing_shard_program_ends_with_70_and_says_what_to_install() {
     let site = Site::new("");
