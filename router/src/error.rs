@@ -63,6 +63,9 @@ pub enum ApiError {
          send the whole conversation as input"
     )]
     ResponseNotFound(String),
+    /// No adapter of this name is loaded.
+    #[error("adapter {0:?} is not served here; leave adapter_id out")]
+    AdapterNotFound(String),
     /// The chat template refused the messages, or there is none.
     #[error("{0}")]
     TemplateError(String),
@@ -220,6 +223,7 @@ impl ApiError {
             Self::MethodNotAllowed => (StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed"),
             Self::Unauthorized(_) => (StatusCode::UNAUTHORIZED, "unauthorized"),
             Self::ModelNotFound(_) => (StatusCode::NOT_FOUND, "model_not_found"),
+            Self::AdapterNotFound(_) => (StatusCode::NOT_FOUND, "adapter_not_found"),
             Self::ResponseNotFound(_) => (StatusCode::NOT_FOUND, "response_not_found"),
             Self::TemplateError(_) => (StatusCode::UNPROCESSABLE_ENTITY, "template_error"),
             Self::Overloaded { .. } => (StatusCode::TOO_MANY_REQUESTS, "overloaded"),

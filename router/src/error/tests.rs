@@ -127,6 +127,7 @@ fn every_error_has_its_status_and_type() {
             "unauthorized",
         ),
         (ApiError::ModelNotFound(text()), 404, "model_not_found"),
+        (ApiError::AdapterNotFound(text()), 404, "adapter_not_found"),
         (
             ApiError::ResponseNotFound(text()),
             404,
