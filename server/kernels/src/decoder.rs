@@ -31,7 +31,7 @@ pub use self::spec::{Activation, QkNorm, Rope, Spec};
 use self::split::RowSplit;
 use crate::attention::{AttentionPlan, KvKind, KvLayout, PAGE_TOKENS, Pages, PlanShape, Scratch};
 use crate::matmul::WeightKind;
-use crate::sampler::{Row, Sample, Sampler};
+use crate::sampler::{Row, Sample, Sampler, Score};
 use crate::simd::Isa;
 use crate::threads::{Member, Team};
 
@@ -180,29 +180,41 @@ impl Decoder {
         })?)
     }
 
-    /// Computes a step and draws a token from each of its sample rows.
+    /// Computes a step, draws a token from each of its first sample rows and scores one in each of
+    /// the others.
     ///
     /// # Errors
-    /// When plan or rows are refused, or a thread fails.
-    pub fn step(&mut self, plan: &Plan<'_>, rows: &[Row<'_>]) -> Result<Vec<Sample>, StepError> {
+    /// When plan, rows or scores are refused, or a thread fails.
+    pub fn step(
+        &mut self,
+        plan: &Plan<'_>,
+        rows: &[Row<'_>],
+        scores: &[Score],
+    ) -> Result<Vec<Sample>, StepError> {
         let bound = self.bound.as_ref().ok_or(StepError::Unbound)?;
-        if rows.len() != plan.sample_rows.len() {
+        let count = rows.len() + scores.len();
+        if count != plan.sample_rows.len() {
             return Err(StepError::SampleRows {
-                slots: rows.len(),
+                slots: count,
                 rows: plan.sample_rows.len(),
             });
         }
         bound.sampler.check(rows)?;
-        let drawn: Vec<_> = rows.iter().map(|_| OnceLock::new()).collect();
+        bound.sampler.check_scores(scores)?;
+        let results: Vec<_> = (0..count).map(|_| OnceLock::new()).collect();
         self.compute(plan, |step, sampler, member| {
-            for index in member.share(rows.len(), 1) {
+            for index in member.share(count, 1) {
                 // SAFETY: the logits are complete, and each row is one thread's.
                 let logits = unsafe { step.finish_logits(index) };
+                let sample = match rows.get(index) {
+                    Some(row) => sampler.draw(*row, logits),
+                    None => sampler.score(scores[index - rows.len()], logits),
+                };
                 // Each is set once: rows are split over the threads.
-                let _ = drawn[index].set(sampler.draw(rows[index], logits));
+                let _ = results[index].set(sample);
             }
         })?;
-        let samples = drawn
+        let samples = results
             .into_iter()
             .map(|sample| sample.into_inner().expect("every row is some thread's"))
             .collect::<Result<Vec<_>, _>>()?;
