@@ -8,6 +8,8 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+use crate::keys::TenantKey;
+
 /// The whole configuration of one server.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -143,9 +145,13 @@ pub struct RouterConfig {
     pub port: u16,
     /// Where rank 0 answers gRPC: `unix:/path` or `http://host:port`.
     pub shard_address: String,
-    /// Bearer key that all but the health routes need.
+    /// Keys of which clients need one, beside those of the file.
     #[serde(skip)]
-    pub api_key: Option<Secret>,
+    pub api_keys: Vec<TenantKey>,
+    /// File of `tenant:key` lines; read again at SIGHUP.
+    pub api_keys_file: Option<PathBuf>,
+    /// Whether `/metrics` needs no key where other routes do.
+    pub open_metrics: bool,
     /// Origins that browsers may call from; empty means any.
     pub cors_allow_origin: Vec<String>,
     /// Bounds on requests.
@@ -158,8 +164,19 @@ pub struct RouterConfig {
     pub watermark_gamma: f32,
     /// What a watermark adds to the favoured tokens' logits.
     pub watermark_delta: f32,
-    /// How long a drain may take after SIGTERM, in seconds.
+    /// Seconds after SIGTERM in which the server says that it is not ready, and still takes
+    /// requests: load balancers look away meanwhile. Part of `graceful_termination_timeout`.
+    pub lame_duck: u64,
+    /// How long a stop may take after SIGTERM, in seconds.
     pub graceful_termination_timeout: u64,
+}
+
+impl RouterConfig {
+    /// Whether clients need a key.
+    #[must_use]
+    pub fn needs_keys(&self) -> bool {
+        !self.api_keys.is_empty() || self.api_keys_file.is_some()
+    }
 }
 
 /// Bounds on what a request may ask for and on how many are held at once.

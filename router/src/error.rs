@@ -53,7 +53,7 @@ pub enum ApiError {
     #[error(
         "a valid key is needed: send it as \"authorization: Bearer KEY\" or \"x-api-key: KEY\""
     )]
-    Unauthorized,
+    Unauthorized(Challenge),
     /// Another model is served.
     #[error("model {0:?} is not served here; see /v1/models")]
     ModelNotFound(String),
@@ -63,6 +63,9 @@ pub enum ApiError {
          send the whole conversation as input"
     )]
     ResponseNotFound(String),
+    /// No adapter of this name is loaded.
+    #[error("adapter {0:?} is not served here; leave adapter_id out")]
+    AdapterNotFound(String),
     /// The chat template refused the messages, or there is none.
     #[error("{0}")]
     TemplateError(String),
@@ -74,12 +77,14 @@ pub enum ApiError {
         /// When the work that waits now should be done.
         retry_after: Duration,
     },
-    /// The server is not ready: the answer of the health routes.
-    #[error("{0}")]
-    Unhealthy(String),
     /// No shard can take the request now.
-    #[error("{0}")]
-    Unavailable(String),
+    #[error("{reason}; try again in {} s", .retry_after.as_secs())]
+    Unavailable {
+        /// Why.
+        reason: String,
+        /// When one should.
+        retry_after: Duration,
+    },
     /// The shard failed the request.
     #[error(transparent)]
     Shard(#[from] ShardError),
@@ -95,6 +100,15 @@ pub enum ApiError {
     /// A fault of the server itself.
     #[error("{0}")]
     Internal(String),
+}
+
+/// What a client without a key is asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Challenge {
+    /// A bearer token.
+    Bearer,
+    /// A password, for which browsers ask their user.
+    Password,
 }
 
 /// The bounds on work.
@@ -165,6 +179,15 @@ impl ShardErrorCode {
     }
 }
 
+impl Challenge {
+    fn header(self) -> HeaderValue {
+        HeaderValue::from_static(match self {
+            Self::Bearer => "Bearer",
+            Self::Password => "Bearer, Basic realm=\"text generation: the key is the password\"",
+        })
+    }
+}
+
 impl ApiError {
     /// A broken rule about a field.
     #[must_use]
@@ -198,13 +221,13 @@ impl ApiError {
             }
             Self::NotFound => (StatusCode::NOT_FOUND, "not_found"),
             Self::MethodNotAllowed => (StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed"),
-            Self::Unauthorized => (StatusCode::UNAUTHORIZED, "unauthorized"),
+            Self::Unauthorized(_) => (StatusCode::UNAUTHORIZED, "unauthorized"),
             Self::ModelNotFound(_) => (StatusCode::NOT_FOUND, "model_not_found"),
+            Self::AdapterNotFound(_) => (StatusCode::NOT_FOUND, "adapter_not_found"),
             Self::ResponseNotFound(_) => (StatusCode::NOT_FOUND, "response_not_found"),
             Self::TemplateError(_) => (StatusCode::UNPROCESSABLE_ENTITY, "template_error"),
             Self::Overloaded { .. } => (StatusCode::TOO_MANY_REQUESTS, "overloaded"),
-            Self::Unhealthy(_) => (StatusCode::SERVICE_UNAVAILABLE, "healthcheck"),
-            Self::Unavailable(_) => (StatusCode::SERVICE_UNAVAILABLE, "unavailable"),
+            Self::Unavailable { .. } => (StatusCode::SERVICE_UNAVAILABLE, "unavailable"),
             Self::Shard(_) => (StatusCode::FAILED_DEPENDENCY, "generation"),
             Self::Timeout(_) => (StatusCode::GATEWAY_TIMEOUT, "timeout"),
             Self::SlowReader(_) => (StatusCode::REQUEST_TIMEOUT, "slow_reader"),
@@ -221,11 +244,11 @@ impl IntoResponse for ApiError {
         let mut response = (self.status(), Json(Form::Native.body(&self))).into_response();
         let headers = response.headers_mut();
         match &self {
-            Self::Overloaded { retry_after, .. } => {
+            Self::Overloaded { retry_after, .. } | Self::Unavailable { retry_after, .. } => {
                 headers.insert(header::RETRY_AFTER, retry_after.as_secs().into());
             }
-            Self::Unauthorized => {
-                headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+            Self::Unauthorized(challenge) => {
+                headers.insert(header::WWW_AUTHENTICATE, challenge.header());
             }
             _ => {}
         }
@@ -282,7 +305,10 @@ impl From<TokenizeError> for ApiError {
                 param: None,
                 message: error.to_string(),
             },
-            TokenizeError::Busy => Self::Unavailable(error.to_string()),
+            TokenizeError::Busy { retry_after } => Self::Unavailable {
+                reason: error.to_string(),
+                retry_after,
+            },
         }
     }
 }

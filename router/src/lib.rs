@@ -11,11 +11,14 @@ pub mod dispatch;
 pub mod error;
 pub mod generation;
 pub mod grammar;
+pub mod keys;
 pub mod metrics;
 #[cfg(feature = "mock-shard")]
 pub mod mock_shard;
 pub mod model;
+mod outage;
 mod queue;
+mod rate;
 pub mod request;
 pub mod response_store;
 pub mod serve;

@@ -10,6 +10,7 @@ use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 
 use crate::error::{ApiError, Limit};
 use crate::generation::Finished;
+use crate::keys::Tenant;
 use crate::pb;
 use crate::response_store::Bound;
 
@@ -93,6 +94,11 @@ fn describe() {
 /// A request came in.
 pub(crate) fn request_received() {
     counter!(table::REQUEST_COUNT.name).increment(1);
+}
+
+/// A tenant sent a request.
+pub(crate) fn tenant_request(tenant: &Tenant) {
+    counter!(table::TENANT_REQUESTS.name, "tenant" => tenant.name().to_owned()).increment(1);
 }
 
 /// A request was handed to the queue.

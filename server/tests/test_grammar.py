@@ -107,6 +107,35 @@ def test_real_models_follow_too(name: str, tmp_path: Path) -> None:
         assert answer.completion.reason is FinishReason.STOP_TOKEN
 
 
+def test_vocabularies_of_sentencepiece_suit_too() -> None:
+    bytes_ = [f"<0x{byte:02X}>" for byte in range(256)]
+    pieces = ["</s>", *bytes_, "▁", "t", "h", "e", "▁t", "▁th", "▁the"]
+    size = len(pieces)
+
+    def sentencepiece() -> LLTokenizer:
+        replace = {"type": "Replace", "pattern": {"String": "▁"}, "content": " "}
+        decoders = [replace, {"type": "ByteFallback"}, {"type": "Fuse"}]
+        end = {"id": EOS, "content": "</s>", "special": True, "single_word": False}
+        end |= {"lstrip": False, "rstrip": False, "normalized": False}
+        vocab = {piece: i for i, piece in enumerate(pieces)}
+        merges = ["▁ t", "▁t h", "▁th e"]
+        model = {"type": "BPE", "vocab": vocab, "merges": merges, "byte_fallback": True}
+        blanks = {"type": "Replace", "pattern": {"String": " "}, "content": "▁"}
+        description = {"added_tokens": [end], "model": model, "normalizer": blanks}
+        decoder = {"decoder": {"type": "Sequence", "decoders": decoders}}
+        return LLTokenizer(json.dumps(description | decoder), size, [EOS])
+
+    grammar = lark('start: " the" /[\\n{]/ " the"')
+    constraint = Grammars(sentencepiece, size, LIMITS).start(grammar, np.empty(0, np.uint32))
+    drawn = [-1]
+    while drawn[-1] != EOS and len(drawn) < 20:
+        mask = constraint.pending.result()
+        allowed = [i for i in range(size) if mask[i // 32] >> (i % 32) & 1]
+        drawn.append(allowed[-1])
+        constraint.advance(allowed[-1])
+    assert [pieces[i] for i in drawn[1:]] == ["▁the", "<0x7B>", "▁the", "</s>"]
+
+
 def test_the_text_does_not_end_before_the_grammar_allows_it(grammars: Grammars) -> None:
     bench = Bench(grammars=grammars)
     params = SamplingParams(logit_bias=[(EOS, 100.0)])

@@ -140,6 +140,18 @@ pub(crate) struct ServerArgs {
     /// flags are visible to other users of the machine.
     #[arg(long, env, hide_env_values = true, value_parser = secret)]
     pub(crate) api_key: Option<Secret>,
+    /// Keys of several tenants, as `tenant:key,tenant:key`. Prefer the environment variable here
+    /// too, or --api-keys-file.
+    #[arg(long, env, hide_env_values = true, value_parser = secret)]
+    pub(crate) api_keys: Option<Secret>,
+    /// File of `tenant:key` lines, readable by the server alone; read again at SIGHUP.
+    #[arg(long, env, value_name = "PATH")]
+    pub(crate) api_keys_file: Option<PathBuf>,
+    /// Whether /metrics needs no key where other routes do.
+    #[arg(long, env, default_value_t = false, action = ArgAction::Set, value_name = "BOOL",
+          num_args = 0..=1, default_missing_value = "true",
+          value_parser = clap::builder::BoolishValueParser::new())]
+    pub(crate) open_metrics: bool,
     /// Origin that browsers may call from, such as https://example.org; repeatable. Any, if absent.
     #[arg(long, env, value_delimiter = ',', value_name = "ORIGIN")]
     pub(crate) cors_allow_origin: Vec<String>,
@@ -152,7 +164,11 @@ pub(crate) struct ServerArgs {
     /// What a watermark adds to the logits of the favoured tokens.
     #[arg(long, env, default_value_t = 2.0)]
     pub(crate) watermark_delta: f32,
-    /// Seconds that running requests get to finish after SIGTERM.
+    /// Seconds after SIGTERM in which /health/ready says 503 and requests are still taken, so that
+    /// load balancers look away in time; SIGINT skips them.
+    #[arg(long, env, default_value_t = 5)]
+    pub(crate) lame_duck: u64,
+    /// Seconds that running requests get to finish after SIGTERM, those of --lame-duck included.
     #[arg(long, short, env, default_value_t = 90)]
     pub(crate) graceful_termination_timeout: u64,
 }

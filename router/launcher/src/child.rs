@@ -130,6 +130,8 @@ impl ShardCommand {
             .arg(rank.to_string())
             .arg("--config")
             .arg(&self.config)
+            .env_remove("API_KEY")
+            .env_remove("API_KEYS")
             .stdin(Stdio::piped())
             .process_group(0)
             .kill_on_drop(true);

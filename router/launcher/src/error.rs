@@ -4,6 +4,7 @@ use std::io;
 use std::process::ExitStatus;
 use std::time::Duration;
 
+use text_generation_router::keys::KeysError;
 use text_generation_router::serve::ServeError;
 
 use crate::resolve::Mistakes;
@@ -56,6 +57,9 @@ pub enum LaunchError {
     /// Flags contradict each other or are out of range.
     #[error("the configuration has mistakes:{0}")]
     Config(Mistakes),
+    /// The file of keys cannot be used.
+    #[error("--api-keys-file: {0}")]
+    Keys(#[source] KeysError),
     /// The port is taken, or the address is not one of this machine's.
     #[error("cannot listen on {address}: {source}: choose another --port or --hostname")]
     Bind {
@@ -140,7 +144,7 @@ impl LaunchError {
     #[must_use]
     pub fn exit_code(&self) -> u8 {
         match self {
-            Self::Config(_) => EXIT_CONFIG,
+            Self::Config(_) | Self::Keys(_) => EXIT_CONFIG,
             Self::Bind { .. } => EXIT_ADDRESS,
             Self::RunDir(_) => EXIT_RUN_DIR,
             Self::ShardFailed { status, .. } if status.code() == Some(EXIT_MODEL.into()) => {

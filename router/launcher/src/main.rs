@@ -98,7 +98,7 @@ async fn launch(parsed: Parsed) -> Result<(), LaunchError> {
         run_dir: run_dir.path().to_owned(),
         startup_timeout,
     };
-    let server = Server::new(config);
+    let server = Server::new(config).map_err(LaunchError::Keys)?;
     let mut supervisor = Supervisor::new(shards, server.readiness(), signals.clone());
     tokio::spawn(announce::readiness(
         server.readiness(),

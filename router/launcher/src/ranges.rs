@@ -20,6 +20,7 @@ const U32: u64 = u32::MAX as u64;
 pub(crate) const RANGES: &[(&str, RangeInclusive<u64>)] = &[
     ("port", 0..=65_535),
     ("validation-workers", 1..=256),
+    ("lame-duck", 0..=A_DAY),
     ("graceful-termination-timeout", 0..=A_DAY),
     ("num-shard", 1..=64),
     ("master-port", 1..=65_535),

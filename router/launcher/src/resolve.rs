@@ -8,8 +8,9 @@ use text_generation_router::config::{
     Dtype, EngineConfig, ExecutorKind, GrammarConfig, HttpLimits, KvCacheDtype, Limits,
     ModelConfig, RouterConfig, ServeConfig,
 };
+use text_generation_router::keys::TenantKey;
 
-use crate::args::{Args, EngineArgs, GrammarArgs, ModelArgs};
+use crate::args::{Args, EngineArgs, GrammarArgs, ModelArgs, ServerArgs};
 use crate::parse::Parsed;
 
 #[cfg(test)]
@@ -94,17 +95,28 @@ fn check_texts(args: &Args, mistakes: &mut Mistakes) {
             format!("{flag} is empty: give a value or leave it out")
         });
     }
-    if let Some(key) = &args.server.api_key {
-        mistakes.check(key.is_sendable(), || {
-            "--api-key is empty or holds blanks or characters outside ASCII: no client could send it"
-                .to_owned()
-        });
+    if let Err(mistake) = api_keys(&args.server) {
+        mistakes.check(false, || mistake);
     }
     for origin in &args.server.cors_allow_origin {
         mistakes.check(is_origin(origin), || {
             format!("--cors-allow-origin is {origin:?}: give scheme://host or scheme://host:port")
         });
     }
+}
+
+/// Keys given outside the file.
+fn api_keys(server: &ServerArgs) -> Result<Vec<TenantKey>, String> {
+    let mut keys = Vec::new();
+    if let Some(key) = &server.api_key {
+        let key = TenantKey::of_default_tenant(key.expose());
+        keys.push(key.map_err(|mistake| format!("--api-key: {mistake}"))?);
+    }
+    if let Some(text) = &server.api_keys {
+        let more = TenantKey::parse_all(text.expose());
+        keys.extend(more.map_err(|mistake| format!("--api-keys: {mistake}"))?);
+    }
+    Ok(keys)
 }
 
 /// What no model can make right; the shard checks what depends on the executor it takes.
@@ -180,6 +192,13 @@ fn check_limits(args: &Args, mistakes: &mut Mistakes) {
     mistakes.check(delta >= 0.0 && delta.is_finite(), || {
         format!("--watermark-delta is {delta}: give a number from 0")
     });
+    let (lame_duck, grace) = (server.lame_duck, server.graceful_termination_timeout);
+    mistakes.check(lame_duck <= grace, || {
+        format!(
+            "--lame-duck is {lame_duck}, above --graceful-termination-timeout, which is {grace}: \
+             lower the one or raise the other"
+        )
+    });
     mistakes.check(http.payload_limit <= http.max_body_bytes_in_flight, || {
         format!(
             "--payload-limit is {}, above --max-body-bytes-in-flight, which is {}: one body must \
@@ -199,6 +218,8 @@ fn socket_path(run_dir: &Path) -> String {
 }
 
 fn into_config(args: Args, run_dir: &Path) -> ServeConfig {
+    // Mistakes in them were found before.
+    let api_keys = api_keys(&args.server).unwrap_or_default();
     ServeConfig {
         engine: engine_config(&args.engine, run_dir),
         grammar: grammar_config(&args.grammar),
@@ -217,7 +238,9 @@ fn into_config(args: Args, run_dir: &Path) -> ServeConfig {
             hostname: args.server.hostname,
             port: args.server.port,
             shard_address: format!("unix:{}", socket_path(run_dir)),
-            api_key: args.server.api_key,
+            api_keys,
+            api_keys_file: args.server.api_keys_file,
+            open_metrics: args.server.open_metrics,
             cors_allow_origin: args.server.cors_allow_origin,
             limits: Limits {
                 max_concurrent_requests: args.limits.max_concurrent_requests,
@@ -246,6 +269,7 @@ fn into_config(args: Args, run_dir: &Path) -> ServeConfig {
             validation_workers: args.server.validation_workers,
             watermark_gamma: args.server.watermark_gamma,
             watermark_delta: args.server.watermark_delta,
+            lame_duck: args.server.lame_duck,
             graceful_termination_timeout: args.server.graceful_termination_timeout,
         },
     }

@@ -4,6 +4,7 @@
 
 pub mod answer;
 pub mod auth;
+pub(crate) mod browsers;
 pub mod chat;
 pub mod conversation;
 pub mod detokenize;
@@ -13,6 +14,7 @@ pub mod native;
 pub mod openai;
 pub mod openapi;
 pub mod prompt;
+pub(crate) mod request_id;
 pub mod responses;
 pub mod routes;
 pub mod sse;

@@ -26,7 +26,9 @@ use crate::api::routes;
         routes::messages::count_tokens,
         routes::models::models,
         routes::info::info,
-        routes::health::health,
+        routes::health::ready,
+        routes::health::live,
+        routes::health::startup,
         routes::metrics::metrics,
     )
 )]

@@ -121,8 +121,13 @@ fn every_error_has_its_status_and_type() {
         ),
         (ApiError::NotFound, 404, "not_found"),
         (ApiError::MethodNotAllowed, 405, "method_not_allowed"),
-        (ApiError::Unauthorized, 401, "unauthorized"),
+        (
+            ApiError::Unauthorized(Challenge::Bearer),
+            401,
+            "unauthorized",
+        ),
         (ApiError::ModelNotFound(text()), 404, "model_not_found"),
+        (ApiError::AdapterNotFound(text()), 404, "adapter_not_found"),
         (
             ApiError::ResponseNotFound(text()),
             404,
@@ -130,8 +135,14 @@ fn every_error_has_its_status_and_type() {
         ),
         (ApiError::TemplateError(text()), 422, "template_error"),
         (overloaded(), 429, "overloaded"),
-        (ApiError::Unhealthy(text()), 503, "healthcheck"),
-        (ApiError::Unavailable(text()), 503, "unavailable"),
+        (
+            ApiError::Unavailable {
+                reason: text(),
+                retry_after: second,
+            },
+            503,
+            "unavailable",
+        ),
         (shard_error(), 424, "generation"),
         (ApiError::Timeout(second), 504, "timeout"),
         (ApiError::SlowReader(second), 408, "slow_reader"),

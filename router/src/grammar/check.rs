@@ -18,6 +18,7 @@ use crate::config::GrammarConfig;
 use crate::error::ApiError;
 use crate::metrics;
 use crate::pb::EngineInfo;
+use crate::rate::retry_after;
 
 /// Grammars that are checked at once.
 pub(super) const WORKERS: usize = 2;
@@ -148,8 +149,8 @@ impl Grammars {
         let permit = Arc::clone(&self.workers).acquire_owned();
         match timeout(WORKER_LIMIT, permit).await {
             Ok(permit) => Ok(permit.expect("the semaphore is never closed")),
-            Err(_) => Err(ApiError::Unavailable(format!(
-                "no worker was free to check the grammar for {} s; try again",
+            Err(_) => Err(busy(format!(
+                "no worker was free to check the grammar for {} s",
                 WORKER_LIMIT.as_secs()
             ))),
         }
@@ -172,9 +173,17 @@ fn start(
     };
     match thread.spawn(work) {
         Ok(_) => Ok(receiver),
-        Err(error) => Err(ApiError::Unavailable(format!(
+        Err(error) => Err(busy(format!(
             "no thread could be started to check the grammar: {error}"
         ))),
+    }
+}
+
+/// Too much is being checked: what waited in vain is expected to wait as long again.
+fn busy(reason: String) -> ApiError {
+    ApiError::Unavailable {
+        reason,
+        retry_after: retry_after(WORKER_LIMIT),
     }
 }
 

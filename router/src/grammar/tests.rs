@@ -3,7 +3,7 @@ use std::time::Duration;
 use serde_json::{Map, Value, json};
 
 use super::{Grammar, Grammars};
-use crate::api::tokenizer::tests::byte_level_json;
+use crate::api::tokenizer::tests::{byte_fallback_json, byte_level_json};
 use crate::config::GrammarConfig;
 use crate::error::ApiError;
 use crate::pb::EngineInfo;
@@ -72,6 +72,14 @@ async fn every_kind_of_grammar_passes() {
         let checked = grammars.check(&grammar).await;
         assert_eq!(checked, Ok(()), "{}", grammar.source());
     }
+}
+
+#[tokio::test]
+async fn vocabularies_of_sentencepiece_suit_too() {
+    let grammars = Grammars::new(&byte_fallback_json(), &info(), &patient());
+    let words = Grammar::regex(FIELD, "the cat( the cat)*你?");
+    assert_eq!(grammars.check(&words).await, Ok(()));
+    assert_eq!(grammars.check(&Grammar::json_object(FIELD)).await, Ok(()));
 }
 
 #[tokio::test]

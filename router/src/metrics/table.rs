@@ -92,6 +92,9 @@ use Unit::{Bytes, Events, Microseconds, Pages, Requests, Seconds, Tokens};
 table! {
     "Requests" {
         REQUEST_COUNT = counter("tgi_request_count", Requests, "requests received").of_tgi();
+        TENANT_REQUESTS = counter("tgi_tenant_requests", Requests,
+            "requests that were let in, health routes apart")
+            .by(&[("tenant", "name of the key's tenant, `default` without keys")]);
         REQUEST_SUCCESS = counter("tgi_request_success", Requests, "answers completed").of_tgi();
         REQUEST_FAILURE = counter("tgi_request_failure", Requests, "requests refused or failed")
             .by(&[("err", "`error_type` of the error")]).of_tgi();

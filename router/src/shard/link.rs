@@ -146,7 +146,7 @@ impl Link {
                 delta: self.state.config().router.watermark_delta,
             },
             loaded_at: SystemTime::now(),
-            dispatcher: Dispatcher::start(&self.state.config().router),
+            dispatcher: Dispatcher::start(&self.state.config().router, self.state.outage()),
         });
         metrics::model(&model.info, present.as_deref().map(|model| &model.info));
         self.state.publish(Arc::clone(&model));

@@ -1,6 +1,8 @@
 //! The HTTP surface as clients see it: real HTTP against a scripted shard.
 
+mod access;
 mod backend;
+mod browsers;
 mod errors;
 #[path = "../../src/api/tokenizer/fixture.rs"]
 mod fixture;

@@ -1,6 +1,7 @@
 //! `/v1/messages` and `/v1/messages/count_tokens`.
 
 use serde_json::{Value, json};
+use text_generation_router::keys::TenantKey;
 
 use crate::fixture::EOS;
 use crate::support::{MODEL, Script, TestServer, bytes};
@@ -263,14 +264,16 @@ async fn null_equals_absent() {
 
 #[tokio::test]
 async fn a_key_comes_in_either_header() {
-    let server = TestServer::with_key("Secret").await;
+    let server = TestServer::tuned(|router| {
+        let key = TenantKey::of_default_tenant("Secret");
+        router.api_keys.push(key.expect("a sendable key"));
+    })
+    .await;
     assert_eq!(server.post(PATH, hello()).await.status, 401);
     let reply = server.post(PATH, hello()).await;
     assert_eq!(reply.json()["error"]["type"], "authentication_error");
-    assert_eq!(
-        server.post_with_key(PATH, "Secret", hello()).await.status,
-        200
-    );
+    let bearer = ("authorization", "Bearer Secret");
+    assert_eq!(server.post_with(PATH, bearer, hello()).await.status, 200);
     for (key, status) in [("Secret", 200), ("secret", 401), ("", 401)] {
         let reply = server.post_with(PATH, ("x-api-key", key), hello()).await;
         assert_eq!(reply.status, status, "{key:?}");

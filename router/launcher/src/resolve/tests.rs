@@ -224,7 +224,10 @@ fn prefix_caching_takes_the_spellings_of_a_switch() {
 fn a_key_must_be_sendable_and_is_never_shown() {
     assert!(resolved(&["--api-key", ""]).is_err());
     assert!(resolved(&["--api-key", "two words"]).is_err());
-    let config = resolved(&["--api-key", "hunter2"]).expect("the key is fine");
+    assert!(resolved(&["--api-keys", "hunter2"]).is_err(), "no tenant");
+    let config = resolved(&["--api-key", "hunter2", "--api-keys", "acme:hunter2,b:k"]);
+    let config = config.expect("the keys are fine");
+    assert_eq!(config.router.api_keys.len(), 3);
     assert!(!format!("{config:?}").contains("hunter2"));
     let written = serde_json::to_string(&config).expect("the configuration is plain data");
     assert!(!written.contains("hunter2"));

@@ -18,6 +18,7 @@ use crate::api::types::responses::{InputItem, ResponsesRequest, TextConfig, Text
 use crate::app::AppState;
 use crate::error::ApiError;
 use crate::generation::FinishReason;
+use crate::keys::Tenant;
 use crate::model::Model;
 use crate::response_store::Stored;
 
@@ -26,7 +27,7 @@ pub struct Shelf {
     /// Owner of the store.
     pub state: AppState,
     /// Whose response it is.
-    pub tenant: &'static str,
+    pub tenant: Tenant,
     /// The conversation that it ends.
     pub items: Vec<InputItem>,
 }
@@ -125,7 +126,7 @@ impl Shelf {
             items: json(&self.items).into(),
         };
         let store = self.state.responses();
-        store.put(self.tenant, &response.id, stored);
+        store.put(self.tenant.name(), &response.id, stored);
     }
 }
 

@@ -1,9 +1,9 @@
 //! `/v1/responses`: answers that can be fetched and continued later.
 
-use axum::Json as JsonResponse;
 use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, State};
 use axum::response::{IntoResponse, Response};
+use axum::{Extension, Json as JsonResponse};
 use http::{HeaderValue, header};
 
 use crate::api::answer;
@@ -20,10 +20,8 @@ use crate::api::types::responses::{InputItem, ResponsesRequest};
 use crate::api::validate;
 use crate::app::AppState;
 use crate::error::ApiError;
+use crate::keys::Tenant;
 use crate::response_store::Stored;
-
-/// Whose responses these are, while the server knows one key.
-const TENANT: &str = "default";
 
 /// Continues a conversation, sent whole or stored before.
 ///
@@ -41,17 +39,18 @@ const TENANT: &str = "default";
 )]
 pub async fn create(
     State(state): State<AppState>,
+    Extension(tenant): Extension<Tenant>,
     Json(mut request): Json<ResponsesRequest>,
 ) -> Result<Response, ApiError> {
     let clock = Clock::start();
     let model = state.model_named(request.model.as_deref())?;
     let plan = validate::response(&request)?;
-    let mut items = history(&state, request.previous_response_id.as_deref())?;
+    let mut items = history(&state, &tenant, request.previous_response_id.as_deref())?;
     items.extend(input::new_items(request.input.take())?);
     let is_kept = request.store.unwrap_or(true) && state.responses().is_on();
     let shelf = is_kept.then(|| Shelf {
         state: state.clone(),
-        tenant: TENANT,
+        tenant: tenant.clone(),
         items: items.clone(),
     });
     let turn = input::conversation(&request, items)?.render(&model, state.limits())?;
@@ -91,9 +90,10 @@ pub async fn create(
 )]
 pub async fn fetch(
     State(state): State<AppState>,
+    Extension(tenant): Extension<Tenant>,
     id: Result<Path<String>, PathRejection>,
 ) -> Result<Response, ApiError> {
-    let stored = stored(&state, &text(id)?)?;
+    let stored = stored(&state, &tenant, &text(id)?)?;
     let json = HeaderValue::from_static("application/json");
     Ok(([(header::CONTENT_TYPE, json)], stored.response).into_response())
 }
@@ -113,10 +113,11 @@ pub async fn fetch(
 )]
 pub async fn delete(
     State(state): State<AppState>,
+    Extension(tenant): Extension<Tenant>,
     id: Result<Path<String>, PathRejection>,
 ) -> Result<JsonResponse<DeletedResponse>, ApiError> {
     let id = text(id)?;
-    if !state.responses().delete(TENANT, &id) {
+    if !state.responses().delete(tenant.name(), &id) {
         return Err(ApiError::ResponseNotFound(id));
     }
     Ok(JsonResponse(DeletedResponse {
@@ -133,15 +134,19 @@ fn text(id: Result<Path<String>, PathRejection>) -> Result<String, ApiError> {
 }
 
 /// The items of the conversation that a request continues.
-fn history(state: &AppState, previous: Option<&str>) -> Result<Vec<InputItem>, ApiError> {
+fn history(
+    state: &AppState,
+    tenant: &Tenant,
+    previous: Option<&str>,
+) -> Result<Vec<InputItem>, ApiError> {
     let Some(id) = previous else {
         return Ok(vec![]);
     };
-    let stored = stored(state, id)?;
+    let stored = stored(state, tenant, id)?;
     Ok(serde_json::from_slice(&stored.items).expect("items are stored as they are read"))
 }
 
-fn stored(state: &AppState, id: &str) -> Result<Stored, ApiError> {
-    let stored = state.responses().get(TENANT, id);
+fn stored(state: &AppState, tenant: &Tenant, id: &str) -> Result<Stored, ApiError> {
+    let stored = state.responses().get(tenant.name(), id);
     stored.ok_or_else(|| ApiError::ResponseNotFound(id.to_owned()))
 }

@@ -1,7 +1,7 @@
 //! Native parameters: TGI's rules, with 1 allowed for `top_p` and `typical_p`.
 
 use super::check::{
-    above_zero, at_least_one, at_most, invalid, refuse, share, stop_strings, top_n, within,
+    above_zero, at_least_one, at_most, invalid, share, stop_strings, top_n, within,
 };
 use super::{Delivery, Plan, grammar};
 use crate::api::types::native::Parameters;
@@ -27,10 +27,9 @@ pub fn native(p: &Parameters, delivery: Delivery, limits: &Limits) -> Result<Pla
             "prefill_progress needs a stream",
         ));
     }
-    refuse(
-        "adapter_id",
-        p.adapter_id.as_ref().is_some_and(|id| !id.is_empty()),
-    )?;
+    if let Some(id) = p.adapter_id.as_ref().filter(|id| !id.is_empty()) {
+        return Err(ApiError::AdapterNotFound(id.clone()));
+    }
     let sampling = native_sampling(p)?;
     let grammar = grammar::native(p.grammar.as_ref())?;
     let ignore_eos = p.ignore_eos.unwrap_or(false);

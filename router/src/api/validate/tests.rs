@@ -183,7 +183,7 @@ fn native_values_out_of_range_are_refused_by_name_and_value() {
             json!({"grammar": {"type": "regex"}}),
             "grammar of type regex needs a string",
         ),
-        (json!({"adapter_id": "x"}), "adapter_id is not supported"),
+        (json!({"adapter_id": "x"}), "adapter \"x\" is not served"),
     ] {
         let error = native_plan(parameters.clone()).unwrap_err();
         assert!(error.contains(expected), "{parameters}: {error}");
