@@ -22,6 +22,7 @@ use crate::api::routes::health::health;
 use crate::api::routes::info::info;
 use crate::api::routes::metrics::metrics;
 use crate::api::routes::models::models;
+use crate::api::routes::playground::{playground, playground_file};
 use crate::api::routes::tokenize::tokenize;
 use crate::error::{ApiError, shape_errors};
 pub use crate::model::AppState;
@@ -45,7 +46,9 @@ pub fn app(state: AppState) -> Router {
         .route("/ping", get(health))
         .route("/info", get(info))
         .route("/v1/models", get(models))
-        .route("/metrics", get(metrics));
+        .route("/metrics", get(metrics))
+        .route("/playground", get(playground))
+        .route("/playground/{file}", get(playground_file));
     let docs = SwaggerUi::new("/docs").url("/openapi.json", ApiDoc::openapi());
     let config = &state.config().router;
     let (bodies, cors) = (Bodies::new(&config.http), cors(&config.cors_allow_origin));

@@ -10,4 +10,5 @@ pub mod health;
 pub mod info;
 pub mod metrics;
 pub mod models;
+pub mod playground;
 pub mod tokenize;
