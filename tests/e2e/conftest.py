@@ -22,7 +22,7 @@ def oracle(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
 
 @pytest.fixture(scope="session")
 def smollm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
-    """SmolLM2-135M-Instruct in float32: what a launcher without flags serves."""
+    """SmolLM2-135M-Instruct on native kernels: what a launcher without flags serves."""
     log = tmp_path_factory.mktemp("smollm") / "log"
     with RunningServer(log) as server:
         yield server

@@ -25,7 +25,7 @@ def mixed_requests(count: int, longest: int) -> list[tuple[str, int]]:
 
 
 def tokens_of(server: RunningServer, prompt: str, length: int) -> list[dict[str, Any]]:
-    """Tokens of a streamed answer, each with the most likely ones beside it."""
+    """Tokens of an answer, each with the most likely ones and their probabilities beside it."""
     body = native_request(prompt, length, ignore_eos=True, top_n_tokens=2)
     answer = server.http.post("/generate", json=body).raise_for_status().json()
     details: dict[str, Any] = answer["details"]
@@ -54,13 +54,28 @@ def test_32_streams_are_bit_equal_to_each_alone_on_the_oracle(
     assert together == alone
 
 
-@pytest.mark.timeout(180)
-def test_concurrent_answers_of_a_real_model_differ_only_in_ties(smollm: RunningServer) -> None:
-    requests = [(text, min(length, 16)) for text, length in mixed_requests(8, 200)]
-    with ThreadPoolExecutor(8) as pool:
-        together = list(pool.map(lambda request: tokens_of(smollm, *request), requests))
-    for request, answer in zip(requests, together, strict=True):
-        assert_equal_but_for_ties(tokens_of(smollm, *request), answer)
+def test_32_streams_are_bit_equal_to_each_alone_on_native_kernels(smollm: RunningServer) -> None:
+    requests = [(text, min(length, 24)) for text, length in mixed_requests(32, 200)]
+    together = answers_together(smollm, requests)
+    assert together == [tokens_of(smollm, *request) for request in requests]
+
+
+@pytest.mark.timeout(300)
+def test_32_answers_of_torch_differ_from_each_alone_only_in_ties(start: Start) -> None:
+    requests = [(text, min(length, 12)) for text, length in mixed_requests(32, 60)]
+    flags = ("--executor", "torch", "--dtype", "float32", "--prefix-caching", "false")
+    with start(*flags) as server:
+        together = answers_together(server, requests)
+        for request, answer in zip(requests, together, strict=True):
+            assert_equal_but_for_ties(tokens_of(server, *request), answer)
+
+
+def answers_together(
+    server: RunningServer, requests: list[tuple[str, int]]
+) -> list[list[dict[str, Any]]]:
+    """The answers to requests that are all sent at once."""
+    with ThreadPoolExecutor(len(requests)) as pool:
+        return list(pool.map(lambda request: tokens_of(server, *request), requests))
 
 
 def assert_equal_but_for_ties(alone: list[dict[str, Any]], together: list[dict[str, Any]]) -> None:
