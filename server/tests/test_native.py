@@ -2,6 +2,7 @@
 
 import array
 import gc
+import os
 import threading
 from collections.abc import Callable
 
@@ -40,9 +41,10 @@ def int32(*items: int) -> np.ndarray:
     return np.array(items, np.int32)
 
 
-def test_the_module_says_its_version_and_the_memory() -> None:
+def test_the_module_says_its_version_and_what_there_is_of_memory_and_cores() -> None:
     assert _native.__version__
     assert _native.available_memory_bytes() > 1 << 20
+    assert 1 <= _native.available_cpus() <= len(os.sched_getaffinity(0))
 
 
 class TestPagePool:

@@ -9,6 +9,7 @@ use std::process::ExitStatus;
 use std::time::Duration;
 
 use futures::future::{join_all, pending, select_all};
+use text_generation_router::metrics;
 use text_generation_router::serve::Readiness;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep, timeout};
@@ -107,6 +108,7 @@ impl Supervisor {
             };
             tracing::error!("{error}; restarting in {} s", pause.as_secs());
             sleep(pause).await;
+            metrics::shard_restarted();
         }
     }
 

@@ -20,9 +20,17 @@ fn available_memory_bytes() -> u64 {
     kv::available_memory_bytes()
 }
 
+/// Cores this process may use: the smaller of its affinity and of its control groups' share of CPU
+/// time in whole cores, at least 1.
+#[pyfunction]
+fn available_cpus() -> PyResult<usize> {
+    Ok(std::thread::available_parallelism()?.get())
+}
+
 #[pymodule]
 fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add("__version__", env!("CARGO_PKG_VERSION"))?;
+    module.add_function(wrap_pyfunction!(available_cpus, module)?)?;
     module.add_function(wrap_pyfunction!(available_memory_bytes, module)?)?;
     module.add_function(wrap_pyfunction!(
         safetensors_index::safetensors_index,

@@ -5,12 +5,11 @@ Pages hold what the native kernels make of them (`server/kernels/src/attention/l
 
 import hashlib
 import json
-import os
 
 import numpy as np
 from tqdm import tqdm
 
-from text_generation_server._native import Decoder, PagePool, __version__
+from text_generation_server._native import Decoder, PagePool, __version__, available_cpus
 from text_generation_server.errors import ConfigError
 from text_generation_server.executor.native_options import NativeOptions
 from text_generation_server.executor.sampling import step_result
@@ -89,7 +88,7 @@ def _load(
                 tensors,
                 weights=options.weights,
                 kv_dtype=options.kv_dtype,
-                num_threads=options.num_threads or len(os.sched_getaffinity(0)),
+                num_threads=options.num_threads or available_cpus(),
                 progress=lambda done, total: bar.update(done - bar.n),
             )
         except NotImplementedError as error:
