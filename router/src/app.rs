@@ -44,7 +44,7 @@ pub struct Endpoint {
 /// Every route of the surface, the files of `/docs` apart.
 #[must_use]
 pub fn endpoints() -> Vec<Endpoint> {
-    use Access::{Key, Metrics, Open};
+    use Access::{Key, Metrics, Open, Page};
     vec![
         on_post("/", Key, post(compat)),
         on_post("/generate", Key, post(generate)),
@@ -72,8 +72,8 @@ pub fn endpoints() -> Vec<Endpoint> {
         on_get("/health/startup", Open, get(startup)),
         on_get("/ping", Open, get(ready)),
         on_get("/metrics", Metrics, get(metrics)),
-        on_get("/playground", Open, get(playground)),
-        on_get("/playground/{file}", Open, get(playground_file)),
+        on_get("/playground", Page, get(playground)),
+        on_get("/playground/{file}", Page, get(playground_file)),
     ]
 }
 

@@ -84,20 +84,23 @@ def test_escape_stops_an_answer(oracle_page: Playground, oracle: RunningServer) 
 
 
 def test_a_wrong_key_asks_for_another(browser: Browser, start: Start) -> None:
+    login = {"username": "anybody", "password": KEY}
     with (
         start("--executor", "oracle", "--api-key", KEY) as server,
-        playground(browser, server.url) as opened,
+        playground(browser, server.url, http_credentials=login) as opened,
     ):
         page = opened.page
+        assert server.http.get("/playground").status_code == 401
+        # The browser sends the password along, until the page is told a key.
         opened.ask("Hello.", max_tokens=5)
-        expect(page.get_by_role("alert")).to_contain_text("asks for an API key")
-        expect(page.locator("#key")).to_be_focused()
-        page.fill("#key", "wrong")
-        page.keyboard.press("Enter")
+        opened.receipt(0)
+        opened.set("#key", "wrong")
+        opened.ask("Hello?", max_tokens=5)
         expect(page.get_by_role("alert")).to_contain_text("does not know this API key")
+        expect(page.locator("#key")).to_be_focused()
         page.fill("#key", KEY)
         page.keyboard.press("Enter")
-        opened.receipt(0)
+        opened.receipt(1)
         expect(page.get_by_role("alert")).to_have_count(0)
         expect(page.locator("#health-dot")).to_have_attribute("data-state", "up")
         check_conduct(opened, server.url)

@@ -56,7 +56,7 @@ const FILES: [(&str, &str); 13] = [
     PAGE,
 ];
 
-/// The page. It needs no key: what it calls does.
+/// The page.
 pub async fn playground() -> impl IntoResponse {
     respond(PAGE)
 }
