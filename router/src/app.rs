@@ -23,6 +23,7 @@ use crate::api::routes::info::info;
 use crate::api::routes::messages::{count_tokens, messages};
 use crate::api::routes::metrics::metrics;
 use crate::api::routes::models::models;
+use crate::api::routes::playground::{playground, playground_file};
 use crate::api::routes::responses;
 use crate::api::routes::tokenize::tokenize;
 use crate::error::{ApiError, shape_errors};
@@ -43,7 +44,7 @@ pub struct Endpoint {
 /// Every route of the surface, the files of `/docs` apart.
 #[must_use]
 pub fn endpoints() -> Vec<Endpoint> {
-    use Access::{Key, Metrics, Open};
+    use Access::{Key, Metrics, Open, Page};
     vec![
         on_post("/", Key, post(compat)),
         on_post("/generate", Key, post(generate)),
@@ -71,6 +72,8 @@ pub fn endpoints() -> Vec<Endpoint> {
         on_get("/health/startup", Open, get(startup)),
         on_get("/ping", Open, get(ready)),
         on_get("/metrics", Metrics, get(metrics)),
+        on_get("/playground", Page, get(playground)),
+        on_get("/playground/{file}", Page, get(playground_file)),
     ]
 }
 

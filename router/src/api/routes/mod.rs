@@ -11,5 +11,6 @@ pub mod info;
 pub mod messages;
 pub mod metrics;
 pub mod models;
+pub mod playground;
 pub mod responses;
 pub mod tokenize;
