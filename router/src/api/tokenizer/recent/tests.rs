@@ -55,7 +55,7 @@ fn tokenizer(splitter: &Value, rstrip: bool) -> Tokenizer {
     let merges = [
         ("a", "b"),
         ("Ġ", "a"),
-        ("Ġa", "b"),
+        ("Ġ", "ab"),
         ("ab", "a"),
         ("Ġ", "Ġ"),
         ("1", "1"),
@@ -91,7 +91,7 @@ const PIECES: [&str; 22] = [
 ];
 
 fn texts() -> impl Strategy<Value = Vec<(Index, Vec<&'static str>)>> {
-    vec((any::<Index>(), vec(select(&PIECES[..]), 700..1400)), 2..5)
+    vec((any::<Index>(), vec(select(&PIECES[..]), 4..40)), 2..8)
 }
 
 /// Each text keeps the beginning of the one before, up to any character.
@@ -117,7 +117,7 @@ fn agrees(tokenizer: &Tokenizer, texts: &[String]) -> std::result::Result<(), Te
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(48))]
+    #![proptest_config(ProptestConfig::with_cases(1000))]
 
     #[test]
     fn a_text_has_the_tokens_it_has_alone(
@@ -167,7 +167,7 @@ fn only_what_is_new_is_encoded() {
     assert_eq!(common, first.len());
     let (start, ids, _) = earlier.beginning(common);
     assert!(
-        start > first.len() - 2 * SPACING && ids.len() > start / 4,
+        start > first.len() - 16 && ids.len() > start / 4,
         "{start}"
     );
     recent.encode(&tokenizer, second).unwrap();
