@@ -15,6 +15,8 @@ pub struct ValidRequest {
     pub stop_token_ids: Vec<u32>,
     /// Most likely tokens to report at each position.
     pub top_n_tokens: u32,
+    /// Added to the logits of some tokens.
+    pub logit_bias: Vec<(u32, f32)>,
     /// What the answer must follow, checked.
     pub grammar: Option<Grammar>,
     /// Whether the prompt's log probabilities are reported.

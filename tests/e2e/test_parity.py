@@ -182,3 +182,23 @@ def test_the_text_generation_client_gets_the_same_natively(oracle: RunningServer
             assert (answer["ids"], answer["text"]) == (expected.ids, expected.text)
     finally:
         client.close()
+
+
+def test_a_bias_forces_and_forbids_a_token_on_both_openai_routes(smollm: RunningServer) -> None:
+    only = smollm.http.post("/tokenize", json={"inputs": " river"}).raise_for_status().json()
+    [token] = [entry["id"] for entry in only]
+    prompt = {"prompt": "Once upon a", "max_tokens": 3, "temperature": 0}
+    chat = {
+        "messages": [{"role": "user", "content": "Hi."}],
+        "max_tokens": 3,
+        "temperature": 0,
+    }
+
+    def answer(path: str, body: dict[str, Any], bias: float) -> str:
+        sent = body | {"logit_bias": {str(token): bias}}
+        choice = smollm.http.post(path, json=sent).raise_for_status().json()["choices"][0]
+        return str(choice["text"] if "text" in choice else choice["message"]["content"])
+
+    for path, body in (("/v1/completions", prompt), ("/v1/chat/completions", chat)):
+        assert answer(path, body, 100.0) == " river river river", path
+        assert "river" not in answer(path, body, -100.0), path

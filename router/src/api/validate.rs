@@ -37,6 +37,8 @@ pub struct Plan {
     pub stop: Vec<String>,
     /// Most likely tokens to report at each position.
     pub top_n_tokens: u32,
+    /// Added to the logits of some tokens.
+    pub logit_bias: Vec<(u32, f32)>,
     /// Whether an end-of-text token does not end the answer.
     pub ignore_eos: bool,
     /// Answers to draw for each prompt, at least 1.
@@ -60,6 +62,8 @@ pub struct Room<'a> {
     pub max_input_tokens: u32,
     /// Longest prompt and answer together, in tokens.
     pub max_total_tokens: u32,
+    /// Every token id is below it.
+    pub vocab_size: u32,
     /// The watermark of answers that shall have one.
     pub watermark: Watermark,
     /// Ids that end an answer.
@@ -85,6 +89,7 @@ impl Default for Plan {
             truncate: None,
             stop: vec![],
             top_n_tokens: 0,
+            logit_bias: vec![],
             ignore_eos: false,
             answers: 1,
             marks: vec![],
@@ -129,6 +134,14 @@ impl Plan {
             at_most("truncate", keep, room.max_input_tokens)?;
             tokens.drain(..tokens.len().saturating_sub(keep as usize));
         }
+        let mut biased = self.logit_bias.iter();
+        if let Some((id, _)) = biased.find(|(id, _)| *id >= room.vocab_size) {
+            let message = format!(
+                "logit_bias: token ids must be below {}, got {id}",
+                room.vocab_size
+            );
+            return Err(invalid("logit_bias", message));
+        }
         let max_new_tokens = max_new_tokens(tokens.len(), self.max_new_tokens, room)?;
         let seed = if self.is_sampled() {
             seed.wrapping_add(u64::from(answer))
@@ -150,6 +163,7 @@ impl Plan {
             },
             stop_token_ids,
             top_n_tokens: self.top_n_tokens,
+            logit_bias: self.logit_bias.clone(),
             grammar: self.grammar.clone(),
             prompt_logprobs: self.prompt_logprobs,
             progress: self.progress,

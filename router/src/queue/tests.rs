@@ -32,6 +32,7 @@ fn made(id: u64, submitted: Instant) -> Made {
         sampling,
         stop_token_ids: vec![],
         top_n_tokens: 0,
+        logit_bias: vec![],
         grammar: None,
         prompt_logprobs: false,
         progress: false,

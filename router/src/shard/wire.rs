@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::pb;
 use crate::queue::Entry;
-use crate::request::Sampling;
+use crate::request::ValidRequest;
 
 /// The message for a request that may take `life` from now.
 pub(crate) fn request(entry: &Entry, life: Duration) -> pb::Request {
@@ -14,7 +14,7 @@ pub(crate) fn request(entry: &Entry, life: Duration) -> pb::Request {
         tokens: packed(&request.tokens),
         generated_from: u32::try_from(request.tokens.len()).expect("validation bounds the prompt"),
         max_new_tokens: request.max_new_tokens,
-        sampling: Some(sampling(&request.sampling)),
+        sampling: Some(sampling(request)),
         stop_token_ids: request.stop_token_ids.clone(),
         top_n_tokens: request.top_n_tokens,
         domains: vec![],
@@ -39,7 +39,9 @@ fn packed(tokens: &[u32]) -> Vec<u8> {
     bytes
 }
 
-fn sampling(sampling: &Sampling) -> pb::Sampling {
+fn sampling(request: &ValidRequest) -> pb::Sampling {
+    let sampling = &request.sampling;
+    let bias = |&(token_id, bias): &(u32, f32)| pb::LogitBias { token_id, bias };
     pb::Sampling {
         temperature: sampling.temperature,
         top_k: sampling.top_k,
@@ -51,6 +53,6 @@ fn sampling(sampling: &Sampling) -> pb::Sampling {
         seed: sampling.seed,
         watermark_gamma: sampling.watermark.map_or(0.0, |mark| mark.gamma),
         watermark_delta: sampling.watermark.map_or(0.0, |mark| mark.delta),
-        logit_bias: vec![],
+        logit_bias: request.logit_bias.iter().map(bias).collect(),
     }
 }

@@ -262,6 +262,7 @@ pub(crate) fn request(prompt_tokens: usize, max_new_tokens: u32) -> ValidRequest
         },
         stop_token_ids: vec![],
         top_n_tokens: 0,
+        logit_bias: vec![],
         grammar: None,
         prompt_logprobs: false,
         progress: false,

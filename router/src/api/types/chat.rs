@@ -1,5 +1,7 @@
 //! `/v1/chat/completions`.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use utoipa::ToSchema;
@@ -40,8 +42,8 @@ pub struct ChatRequest {
     pub logprobs: Option<bool>,
     /// Most likely tokens to report at each position; needs `logprobs`. Default 0.
     pub top_logprobs: Option<u32>,
-    /// Not supported; null or empty.
-    pub logit_bias: Option<Value>,
+    /// Added to the logits of tokens: from -100 to 100 by token id, for at most 300 tokens.
+    pub logit_bias: Option<BTreeMap<String, f32>>,
     /// Functions that the model may call.
     pub tools: Option<Vec<ChatTool>>,
     /// "auto", "none", "required" or `{"type": "function", "function": {"name": ..}}`. Default

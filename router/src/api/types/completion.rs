@@ -1,5 +1,7 @@
 //! `/v1/completions`.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use utoipa::ToSchema;
@@ -43,8 +45,8 @@ pub struct CompletionRequest {
     pub echo: Option<bool>,
     /// Not supported; null or empty.
     pub suffix: Option<String>,
-    /// Not supported; null or empty.
-    pub logit_bias: Option<Value>,
+    /// Added to the logits of tokens: from -100 to 100 by token id, for at most 300 tokens.
+    pub logit_bias: Option<BTreeMap<String, f32>>,
 }
 
 /// Prompts as text or as token ids.

@@ -45,6 +45,7 @@ pub fn native(p: &Parameters, delivery: Delivery, limits: &Limits) -> Result<Pla
         truncate: at_least_one("truncate", p.truncate)?,
         stop: stop_strings("stop", p.stop.clone().unwrap_or_default(), limits)?,
         top_n_tokens: top_n("top_n_tokens", p.top_n_tokens, limits)?,
+        logit_bias: vec![],
         ignore_eos,
         answers,
         marks: vec![],

@@ -1,6 +1,6 @@
 //! `/v1` parameters: OpenAI's rules. What this version cannot do is refused, never ignored.
 
-use serde_json::Value;
+use std::collections::BTreeMap;
 
 use super::check::{above_zero, at_least_one, invalid, refuse, share, stop_strings, top_n, within};
 use super::{Plan, grammar};
@@ -26,7 +26,6 @@ pub(super) struct OpenAiSampling {
 /// # Errors
 /// The first rule that is broken, with its value and the limit.
 pub fn chat(request: &ChatRequest, limits: &Limits) -> Result<Plan, ApiError> {
-    refuse("logit_bias", is_given(request.logit_bias.as_ref()))?;
     let top_logprobs = top_n("top_logprobs", request.top_logprobs, limits)?;
     if top_logprobs > 0 && request.logprobs != Some(true) {
         return Err(invalid(
@@ -50,6 +49,7 @@ pub fn chat(request: &ChatRequest, limits: &Limits) -> Result<Plan, ApiError> {
         truncate: None,
         stop: stop_strings("stop", stop_list(request.stop.clone()), limits)?,
         top_n_tokens: top_logprobs,
+        logit_bias: logit_bias(request.logit_bias.as_ref())?,
         ignore_eos: false,
         answers: choices(request.n, 1, limits)?,
         marks: vec![],
@@ -81,7 +81,6 @@ pub fn completion(
         "best_of",
         request.best_of.is_some_and(|best_of| best_of != 1),
     )?;
-    refuse("logit_bias", is_given(request.logit_bias.as_ref()))?;
     let sampling = OpenAiSampling {
         temperature: request.temperature,
         top_p: request.top_p,
@@ -96,6 +95,7 @@ pub fn completion(
         truncate: None,
         stop: stop_strings("stop", stop_list(request.stop.clone()), limits)?,
         top_n_tokens: top_n("logprobs", request.logprobs, limits)?,
+        logit_bias: logit_bias(request.logit_bias.as_ref())?,
         ignore_eos: false,
         answers: choices(request.n, prompts, limits)?,
         marks: vec![],
@@ -134,14 +134,30 @@ fn wants_progress(stream: Option<bool>, options: Option<&StreamOptions>) -> bool
     stream == Some(true) && options.is_some_and(|options| options.prefill_progress == Some(true))
 }
 
-/// Whether an optional list or object asks for anything.
-fn is_given(value: Option<&Value>) -> bool {
-    match value {
-        None | Some(Value::Null) => false,
-        Some(Value::Array(items)) => !items.is_empty(),
-        Some(Value::Object(entries)) => !entries.is_empty(),
-        Some(_) => true,
+/// Most tokens that one request may bias, as at OpenAI.
+const MOST_BIASES: usize = 300;
+
+fn logit_bias(sent: Option<&BTreeMap<String, f32>>) -> Result<Vec<(u32, f32)>, ApiError> {
+    let sent = sent.into_iter().flatten();
+    let refused = |message: String| invalid("logit_bias", message);
+    let biases: Vec<_> = sent
+        .map(|(id, &bias)| match id.parse() {
+            Err(_) => Err(refused(format!(
+                "logit_bias needs token ids as keys, got {id:?}"
+            ))),
+            Ok(_) if !(-100.0..=100.0).contains(&bias) => Err(refused(format!(
+                "logit_bias must be from -100 to 100, got {bias} for {id}"
+            ))),
+            Ok(id) => Ok((id, bias)),
+        })
+        .collect::<Result<_, _>>()?;
+    if biases.len() > MOST_BIASES {
+        let given = biases.len();
+        return Err(refused(format!(
+            "logit_bias may have at most {MOST_BIASES} tokens, got {given}"
+        )));
     }
+    Ok(biases)
 }
 
 /// Answers a prompt, when a request has `prompts` of them.

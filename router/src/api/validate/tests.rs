@@ -8,6 +8,7 @@ use crate::config::Limits;
 
 const EOS: &[u32] = &[2, 7];
 const ROOM: Room<'static> = Room {
+    vocab_size: 1000,
     watermark: Watermark {
         gamma: 0.5,
         delta: 2.0,
@@ -356,12 +357,41 @@ fn chat_takes_what_openai_clients_send() {
     );
 }
 
+fn many_biases(count: u32) -> Value {
+    let biases = (0..count).map(|id| (id.to_string(), json!(-100)));
+    Value::Object(biases.collect())
+}
+
+#[test]
+fn chat_takes_biases_up_to_their_limits() {
+    let plan = chat_plan(json!({"logit_bias": {"7": 100, "11": -100}})).unwrap();
+    assert_eq!(plan.logit_bias, [(11, -100.0), (7, 100.0)]);
+    let most = chat_plan(json!({"logit_bias": many_biases(300)})).unwrap();
+    assert_eq!(most.logit_bias.len(), 300);
+    for none in [json!({}), Value::Null] {
+        let plan = chat_plan(json!({"logit_bias": none})).unwrap();
+        assert!(plan.logit_bias.is_empty());
+    }
+}
+
 #[test]
 fn chat_refuses_what_it_cannot_do() {
     for (request, expected) in [
         (
-            json!({"logit_bias": {"1": 2}}),
-            "logit_bias is not supported",
+            json!({"logit_bias": {"a": 2}}),
+            "logit_bias needs token ids as keys, got \"a\"",
+        ),
+        (
+            json!({"logit_bias": {"-1": 2}}),
+            "logit_bias needs token ids as keys, got \"-1\"",
+        ),
+        (
+            json!({"logit_bias": {"7": 100.5}}),
+            "logit_bias must be from -100 to 100, got 100.5 for 7",
+        ),
+        (
+            json!({"logit_bias": many_biases(301)}),
+            "logit_bias may have at most 300 tokens, got 301",
         ),
         (
             json!({"response_format": {"type": "json_schema"}}),

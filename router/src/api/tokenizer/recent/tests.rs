@@ -166,10 +166,7 @@ fn only_what_is_new_is_encoded() {
     let (earlier, common) = recent.nearest(&second).unwrap();
     assert_eq!(common, first.len());
     let (start, ids, _) = earlier.beginning(common);
-    assert!(
-        start > first.len() - 16 && ids.len() > start / 4,
-        "{start}"
-    );
+    assert!(start > first.len() - 16 && ids.len() > start / 4, "{start}");
     recent.encode(&tokenizer, second).unwrap();
     assert_eq!(
         recent.texts.lock().unwrap().len(),
