@@ -15,7 +15,7 @@ CLIENT := .venv-text-generation
 PROTO := text_generation_server/pb/engine.proto
 PROTOC := $(BIN)/python -m grpc_tools.protoc -Iproto
 LOCK := $(UV) pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url
-RUST_SOURCES := $(shell find router server proto -name target -prune -o \
+RUST_SOURCES := $(shell find router server benchmark proto -name target -prune -o \
 	\( -name '*.rs' -o -name '*.proto' -o -name Cargo.toml \) -print) Cargo.toml Cargo.lock
 PY_TESTS := server/tests tests/contract benches/tests
 
@@ -25,7 +25,7 @@ PY_TESTS := server/tests tests/contract benches/tests
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "%-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-build: $(PROGRAMS) ## build the three programs into .venv/bin
+build: $(PROGRAMS) ## build the four programs into .venv/bin
 
 run: build ## build what changed and serve; flags in ARGS="--port 3001"
 	@exec $(BIN)/text-generation-launcher $(ARGS)
@@ -143,6 +143,6 @@ $(CLIENT)/.installed: $(UV) requirements/text-generation-client.txt
 # Editable: a change in Python needs no build. Cargo first, which shows its progress; the install
 # finds the programs built.
 $(PROGRAMS): $(VENV)/.run $(RUST_SOURCES) pyproject.toml packaging/build_backend.py
-	$(CARGO) build --release --locked -p text-generation-launcher -p text-generation-router
+	$(CARGO) build --release --locked -p text-generation-launcher -p text-generation-router -p text-generation-benchmark
 	$(UV) pip install --python $(BIN)/python --no-deps --no-build-isolation --editable .
 	@touch $@

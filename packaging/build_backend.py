@@ -1,4 +1,4 @@
-"""PEP 517 backend: maturin's, with the two Rust programs put into the same wheel.
+"""PEP 517 backend: maturin's, with the three Rust programs put into the same wheel.
 
 maturin builds the extension module of `server/native` and packs programs of other crates only from
 the folder that `[tool.maturin] data` names. That folder must exist before any hook of maturin runs.
@@ -28,7 +28,7 @@ __all__ = [
 
 ROOT = Path(__file__).resolve().parent.parent
 SCRIPTS = ROOT / "target" / "wheel-data" / "scripts"
-PROGRAMS = ("text-generation-launcher", "text-generation-router")
+PROGRAMS = ("text-generation-launcher", "text-generation-router", "text-generation-benchmark")
 
 Settings = dict[str, Any] | None
 
@@ -65,7 +65,7 @@ prepare_metadata_for_build_editable = prepare_metadata_for_build_wheel
 
 
 def build_sdist(sdist_directory: str, config_settings: Settings = None) -> str:
-    """Refuse: maturin's source archives lack the crates of the two programs."""
+    """Refuse: maturin's source archives lack the crates of the three programs."""
     raise UnsupportedOperation("there are no source archives: build a wheel from the repository")
 
 

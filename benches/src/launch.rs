@@ -34,6 +34,8 @@ impl Server {
         let child = Command::new(launcher)
             .args(["--port", &port.to_string()])
             .args(arguments)
+            // No load balancer is to be told of the end.
+            .env("LAME_DUCK", "0")
             .stdin(Stdio::null())
             .stdout(Stdio::from(std::io::stderr()))
             .kill_on_drop(true)

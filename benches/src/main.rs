@@ -4,18 +4,16 @@
 //! free ports and ends it again; `--url` measures a server that already runs.
 
 mod args;
-mod client;
 mod drive;
 mod launch;
 mod metrics;
-mod prompt;
 mod report;
 mod scenario;
-mod stats;
 mod threads;
 
 use anyhow::Result;
 use clap::Parser;
+use text_generation_benchmark::{client, prompt, stats};
 
 #[tokio::main]
 async fn main() -> Result<()> {

@@ -8,6 +8,8 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+use crate::keys::TenantKey;
+
 /// The whole configuration of one server.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -18,6 +20,8 @@ pub struct ServeConfig {
     pub engine: EngineConfig,
     /// How requests come in; read by the router.
     pub router: RouterConfig,
+    /// Bounds on grammars; read by both.
+    pub grammar: GrammarConfig,
 }
 
 /// The model and the way to run it.
@@ -141,9 +145,13 @@ pub struct RouterConfig {
     pub port: u16,
     /// Where rank 0 answers gRPC: `unix:/path` or `http://host:port`.
     pub shard_address: String,
-    /// Bearer key that all but the health routes need.
+    /// Keys of which clients need one, beside those of the file.
     #[serde(skip)]
-    pub api_key: Option<Secret>,
+    pub api_keys: Vec<TenantKey>,
+    /// File of `tenant:key` lines; read again at SIGHUP.
+    pub api_keys_file: Option<PathBuf>,
+    /// Whether `/metrics` needs no key where other routes do.
+    pub open_metrics: bool,
     /// Origins that browsers may call from; empty means any.
     pub cors_allow_origin: Vec<String>,
     /// Bounds on requests.
@@ -152,8 +160,23 @@ pub struct RouterConfig {
     pub http: HttpLimits,
     /// Threads that tokenize.
     pub validation_workers: usize,
-    /// How long a drain may take after SIGTERM, in seconds.
+    /// Share of the vocabulary that a watermark favours behind each token.
+    pub watermark_gamma: f32,
+    /// What a watermark adds to the favoured tokens' logits.
+    pub watermark_delta: f32,
+    /// Seconds after SIGTERM in which the server says that it is not ready, and still takes
+    /// requests: load balancers look away meanwhile. Part of `graceful_termination_timeout`.
+    pub lame_duck: u64,
+    /// How long a stop may take after SIGTERM, in seconds.
     pub graceful_termination_timeout: u64,
+}
+
+impl RouterConfig {
+    /// Whether clients need a key.
+    #[must_use]
+    pub fn needs_keys(&self) -> bool {
+        !self.api_keys.is_empty() || self.api_keys_file.is_some()
+    }
 }
 
 /// Bounds on what a request may ask for and on how many are held at once.
@@ -178,8 +201,32 @@ pub struct Limits {
     pub max_client_batch_size: usize,
     /// Messages of one chat request.
     pub max_messages: usize,
+    /// Responses kept for `/v1/responses`; the oldest makes room. 0 keeps none.
+    pub max_stored_responses: usize,
+    /// Bytes of them together, conversations included.
+    pub max_stored_response_bytes: usize,
     /// Longest life of a request, in seconds.
     pub request_timeout: u64,
+}
+
+/// Whether answers can be made to follow a grammar, and bounds on grammars.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct GrammarConfig {
+    /// Whether requests may bring a grammar.
+    pub grammar_support: bool,
+    /// Bytes of a schema, an expression or a grammar as it was sent.
+    pub max_grammar_bytes: usize,
+    /// Longest time that making a parser of it may take, in milliseconds.
+    pub max_grammar_compile_ms: u64,
+    /// Symbols in the productions of its parser.
+    pub max_grammar_size: usize,
+    /// Work of building its lexer, in nodes of regular expressions.
+    pub max_grammar_fuel: u64,
+    /// States of its lexer, 1 to 2 kB each.
+    pub max_grammar_lexer_states: usize,
+    /// Bytes of checked grammars that the router remembers.
+    pub grammar_cache_bytes: u64,
 }
 
 /// Bounds on connections and bodies.
@@ -246,7 +293,23 @@ impl Default for Limits {
             max_top_n_tokens: 20,
             max_client_batch_size: 4,
             max_messages: 1024,
+            max_stored_responses: 10_000,
+            max_stored_response_bytes: 64 * 1024 * 1024,
             request_timeout: 1800,
+        }
+    }
+}
+
+impl Default for GrammarConfig {
+    fn default() -> Self {
+        Self {
+            grammar_support: true,
+            max_grammar_bytes: 64 * 1024,
+            max_grammar_compile_ms: 250,
+            max_grammar_size: 500_000,
+            max_grammar_fuel: 200_000,
+            max_grammar_lexer_states: 50_000,
+            grammar_cache_bytes: 64 * 1024 * 1024,
         }
     }
 }

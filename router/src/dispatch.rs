@@ -14,23 +14,20 @@ use crate::config::RouterConfig;
 use crate::error::{ApiError, Limit};
 use crate::generation::Generation;
 use crate::metrics;
+use crate::outage::Outage;
 use crate::queue::{Entry, Ticket, TokenCount};
+use crate::rate::Rate;
 use crate::request::ValidRequest;
 use crate::shard::session::Session;
 
 mod actor;
 mod in_flight;
-mod rate;
-
-use rate::Rate;
 
 /// Messages that one request can send to the dispatch task: submit, stop, cancel. A request keeps
 /// its ticket until they are read, so that a mailbox of this many a ticket is never full.
 const MESSAGES_PER_REQUEST: usize = 3;
 /// Places in the mailbox for messages of the shard's link.
 const LINK_MESSAGES: usize = 4;
-/// Longest pause that an overloaded server asks for.
-const MAX_RETRY_AFTER: Duration = Duration::from_secs(60);
 
 /// Handle of a model's dispatch task.
 #[derive(Debug, Clone)]
@@ -45,7 +42,9 @@ struct Admission {
     limits: DispatchLimits,
     permits: Arc<Semaphore>,
     waiting: Arc<TokenCount>,
+    /// Prompt tokens worked off, while there were prompts to work on.
     rate: Rate,
+    outage: Arc<Outage>,
     /// Whether a shard is connected.
     connected: AtomicBool,
     next_id: AtomicU64,
@@ -84,7 +83,7 @@ enum Message {
 
 impl Dispatcher {
     /// Starts a dispatch task; it ends when the last handle and the last request are gone.
-    pub(crate) fn start(config: &RouterConfig) -> Self {
+    pub(crate) fn start(config: &RouterConfig, outage: Arc<Outage>) -> Self {
         let limits = DispatchLimits {
             requests: config.limits.max_concurrent_requests,
             queued_tokens: config.limits.max_queued_tokens,
@@ -99,6 +98,7 @@ impl Dispatcher {
             permits: Arc::new(Semaphore::new(limits.requests)),
             waiting: Arc::default(),
             rate: Rate::default(),
+            outage,
             connected: AtomicBool::new(false),
             next_id: AtomicU64::new(1),
         });
@@ -114,7 +114,7 @@ impl Dispatcher {
         let admission = &self.admission;
         let limits = admission.limits;
         if !self.is_connected() {
-            return Err(unavailable());
+            return Err(admission.unavailable());
         }
         let permit = Arc::clone(&admission.permits).try_acquire_owned();
         let permit = permit.map_err(|_| admission.overloaded(Limit::Requests(limits.requests)))?;
@@ -128,7 +128,8 @@ impl Dispatcher {
         let id = admission.next_id.fetch_add(1, Ordering::Relaxed);
         let ticket = Arc::new(permit);
         // Room for all that the request can produce: the dispatch task never waits for a reader.
-        let (sender, events) = mpsc::channel(request.max_new_tokens as usize + 1);
+        let room = request.max_new_tokens as usize + in_flight::MAX_OTHER_EVENTS;
+        let (sender, events) = mpsc::channel(room);
         let submitted = Instant::now();
         let control = Control {
             id,
@@ -145,7 +146,7 @@ impl Dispatcher {
         };
         self.mailbox
             .try_send(Message::Submit(entry))
-            .map_err(|_| unavailable())?;
+            .map_err(|_| admission.unavailable())?;
         Ok(Generation::new(
             events,
             control,
@@ -178,6 +179,11 @@ impl Dispatcher {
         self.admission.limits.requests - self.admission.permits.available_permits()
     }
 
+    /// Whether the dispatch task works.
+    pub(crate) fn is_alive(&self) -> bool {
+        !self.mailbox.is_closed()
+    }
+
     /// Whether a shard is connected.
     pub(crate) fn is_connected(&self) -> bool {
         self.admission.connected.load(Ordering::Acquire)
@@ -187,20 +193,16 @@ impl Dispatcher {
 impl Admission {
     /// The refusal because of a bound: to be tried again when the waiting prompts should be done.
     fn overloaded(&self, limit: Limit) -> ApiError {
-        let work = self.rate.time_for(self.waiting.get()).unwrap_or_default();
-        let seconds = work
-            .as_secs_f64()
-            .ceil()
-            .clamp(1.0, MAX_RETRY_AFTER.as_secs_f64());
         ApiError::Overloaded {
             limit,
-            retry_after: Duration::from_secs(seconds as u64),
+            retry_after: self.rate.retry_after(self.waiting.get()),
         }
     }
-}
 
-fn unavailable() -> ApiError {
-    ApiError::Unavailable("no shard is connected; the server is reconnecting, try again".into())
+    fn unavailable(&self) -> ApiError {
+        self.outage
+            .refusal("no shard is connected, the server is reconnecting")
+    }
 }
 
 /// A request's line to the dispatch task.

@@ -1,7 +1,7 @@
 //! Everything that can go wrong with a request, and what the client is told.
 //!
 //! An error becomes a response in TGI's form. It travels along as an extension of the response, so
-//! that [`shape_errors`] can say it in OpenAI's form on `/v1` and count it.
+//! that [`shape_errors`] can say it in the [`Form`] of the route and count it.
 
 use std::borrow::Cow;
 use std::time::Duration;
@@ -11,11 +11,14 @@ use axum::extract::Request;
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use http::{HeaderValue, Method, StatusCode, header};
-use serde_json::{Value, json};
 
 use crate::api::template::TemplateError;
 use crate::api::tokenizer::TokenizeError;
 use crate::metrics;
+
+mod form;
+
+pub use form::Form;
 
 /// Why a request was refused or failed.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
@@ -47,11 +50,22 @@ pub enum ApiError {
     #[error("this route does not take this method; see /docs")]
     MethodNotAllowed,
     /// The key is absent or wrong.
-    #[error("a valid bearer key is needed in the authorization header")]
-    Unauthorized,
+    #[error(
+        "a valid key is needed: send it as \"authorization: Bearer KEY\" or \"x-api-key: KEY\""
+    )]
+    Unauthorized(Challenge),
     /// Another model is served.
     #[error("model {0:?} is not served here; see /v1/models")]
     ModelNotFound(String),
+    /// No such response is stored.
+    #[error(
+        "no response {0:?} is stored: it was not to be, was deleted, or made room for newer ones; \
+         send the whole conversation as input"
+    )]
+    ResponseNotFound(String),
+    /// No adapter of this name is loaded.
+    #[error("adapter {0:?} is not served here; leave adapter_id out")]
+    AdapterNotFound(String),
     /// The chat template refused the messages, or there is none.
     #[error("{0}")]
     TemplateError(String),
@@ -63,12 +77,14 @@ pub enum ApiError {
         /// When the work that waits now should be done.
         retry_after: Duration,
     },
-    /// The server is not ready: the answer of the health routes.
-    #[error("{0}")]
-    Unhealthy(String),
     /// No shard can take the request now.
-    #[error("{0}")]
-    Unavailable(String),
+    #[error("{reason}; try again in {} s", .retry_after.as_secs())]
+    Unavailable {
+        /// Why.
+        reason: String,
+        /// When one should.
+        retry_after: Duration,
+    },
     /// The shard failed the request.
     #[error(transparent)]
     Shard(#[from] ShardError),
@@ -84,6 +100,15 @@ pub enum ApiError {
     /// A fault of the server itself.
     #[error("{0}")]
     Internal(String),
+}
+
+/// What a client without a key is asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Challenge {
+    /// A bearer token.
+    Bearer,
+    /// A password, for which browsers ask their user.
+    Password,
 }
 
 /// The bounds on work.
@@ -154,6 +179,15 @@ impl ShardErrorCode {
     }
 }
 
+impl Challenge {
+    fn header(self) -> HeaderValue {
+        HeaderValue::from_static(match self {
+            Self::Bearer => "Bearer",
+            Self::Password => "Bearer, Basic realm=\"text generation: the key is the password\"",
+        })
+    }
+}
+
 impl ApiError {
     /// A broken rule about a field.
     #[must_use]
@@ -187,12 +221,13 @@ impl ApiError {
             }
             Self::NotFound => (StatusCode::NOT_FOUND, "not_found"),
             Self::MethodNotAllowed => (StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed"),
-            Self::Unauthorized => (StatusCode::UNAUTHORIZED, "unauthorized"),
+            Self::Unauthorized(_) => (StatusCode::UNAUTHORIZED, "unauthorized"),
             Self::ModelNotFound(_) => (StatusCode::NOT_FOUND, "model_not_found"),
+            Self::AdapterNotFound(_) => (StatusCode::NOT_FOUND, "adapter_not_found"),
+            Self::ResponseNotFound(_) => (StatusCode::NOT_FOUND, "response_not_found"),
             Self::TemplateError(_) => (StatusCode::UNPROCESSABLE_ENTITY, "template_error"),
             Self::Overloaded { .. } => (StatusCode::TOO_MANY_REQUESTS, "overloaded"),
-            Self::Unhealthy(_) => (StatusCode::SERVICE_UNAVAILABLE, "healthcheck"),
-            Self::Unavailable(_) => (StatusCode::SERVICE_UNAVAILABLE, "unavailable"),
+            Self::Unavailable { .. } => (StatusCode::SERVICE_UNAVAILABLE, "unavailable"),
             Self::Shard(_) => (StatusCode::FAILED_DEPENDENCY, "generation"),
             Self::Timeout(_) => (StatusCode::GATEWAY_TIMEOUT, "timeout"),
             Self::SlowReader(_) => (StatusCode::REQUEST_TIMEOUT, "slow_reader"),
@@ -202,48 +237,18 @@ impl ApiError {
             Self::Internal(_) => (StatusCode::INTERNAL_SERVER_ERROR, "internal"),
         }
     }
-
-    /// TGI's body.
-    #[must_use]
-    pub fn native_body(&self) -> Value {
-        json!({"error": self.to_string(), "error_type": self.error_type()})
-    }
-
-    /// OpenAI's body.
-    #[must_use]
-    pub fn openai_body(&self) -> Value {
-        let kind = match self.status() {
-            StatusCode::UNAUTHORIZED => "authentication_error",
-            StatusCode::TOO_MANY_REQUESTS => "rate_limit_error",
-            status if status.is_client_error() && !matches!(self, Self::Shard(_)) => {
-                "invalid_request_error"
-            }
-            _ => "server_error",
-        };
-        let param = match self {
-            Self::Invalid { param, .. } => param.as_deref(),
-            _ => None,
-        };
-        let code = match self {
-            Self::Shard(error) => error.code.name(),
-            _ => self.error_type(),
-        };
-        json!({"error": {
-            "message": self.to_string(), "type": kind, "param": param, "code": code,
-        }})
-    }
 }
 
 impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
-        let mut response = (self.status(), Json(self.native_body())).into_response();
+        let mut response = (self.status(), Json(Form::Native.body(&self))).into_response();
         let headers = response.headers_mut();
         match &self {
-            Self::Overloaded { retry_after, .. } => {
+            Self::Overloaded { retry_after, .. } | Self::Unavailable { retry_after, .. } => {
                 headers.insert(header::RETRY_AFTER, retry_after.as_secs().into());
             }
-            Self::Unauthorized => {
-                headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+            Self::Unauthorized(challenge) => {
+                headers.insert(header::WWW_AUTHENTICATE, challenge.header());
             }
             _ => {}
         }
@@ -252,10 +257,10 @@ impl IntoResponse for ApiError {
     }
 }
 
-/// Middleware around all routes: says errors in OpenAI's form on `/v1`, and counts what was asked
-/// and refused. Failures of requests that a shard had taken are counted where they end.
+/// Middleware around all routes: says errors in the form of the route, and counts what was asked and
+/// refused. Failures of requests that a shard had taken are counted where they end.
 pub async fn shape_errors(request: Request, next: Next) -> Response {
-    let is_openai = request.uri().path().starts_with("/v1/");
+    let form = Form::of(request.uri().path());
     let is_work = request.method() == Method::POST;
     if is_work {
         metrics::request_received();
@@ -267,12 +272,12 @@ pub async fn shape_errors(request: Request, next: Next) -> Response {
     if is_work && !error.ends_generation() {
         metrics::request_failed(&error);
     }
-    if is_openai {
-        let (mut parts, _) = response.into_parts();
-        parts.headers.remove(header::CONTENT_LENGTH);
-        return (parts.status, parts.headers, Json(error.openai_body())).into_response();
+    if form == Form::Native {
+        return response;
     }
-    response
+    let (mut parts, _) = response.into_parts();
+    parts.headers.remove(header::CONTENT_LENGTH);
+    (form.status(&error), parts.headers, Json(form.body(&error))).into_response()
 }
 
 impl ApiError {
@@ -300,7 +305,10 @@ impl From<TokenizeError> for ApiError {
                 param: None,
                 message: error.to_string(),
             },
-            TokenizeError::Busy => Self::Unavailable(error.to_string()),
+            TokenizeError::Busy { retry_after } => Self::Unavailable {
+                reason: error.to_string(),
+                retry_after,
+            },
         }
     }
 }

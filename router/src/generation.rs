@@ -15,6 +15,10 @@ use crate::metrics;
 pub enum Event {
     /// The next token of the answer.
     Token(Token),
+    /// How far the prefill is.
+    Progress(Progress),
+    /// What the model makes of the prompt's tokens but the first; comes before the first token.
+    Prompt(Vec<TokenLogprob>),
     /// The answer is complete; nothing follows.
     Finished(Finished),
     /// The request failed; nothing follows.
@@ -32,6 +36,28 @@ pub struct Token {
     pub logprob: f32,
     /// The most likely tokens at this position and their log probabilities.
     pub top: Vec<(u32, f32)>,
+}
+
+/// What the model makes of a token that is in the text.
+#[derive(Debug, Clone, PartialEq)]
+pub struct TokenLogprob {
+    /// Natural log of its probability.
+    pub logprob: f32,
+    /// The most likely tokens at this position and their log probabilities.
+    pub top: Vec<(u32, f32)>,
+}
+
+/// How far a prefill is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Progress {
+    /// Tokens taken from the cache.
+    pub cached: u32,
+    /// Tokens that need no more computing, the cached ones included.
+    pub done: u32,
+    /// All tokens.
+    pub total: u32,
+    /// Estimate of the time until the first token.
+    pub eta: Duration,
 }
 
 /// Why and how a generation ended.
@@ -125,7 +151,7 @@ impl Generation {
 
     fn note(&mut self, event: &Event) {
         match event {
-            Event::Token(_) => return,
+            Event::Token(_) | Event::Progress(_) | Event::Prompt(_) => return,
             Event::Finished(finished) => {
                 metrics::request_succeeded(finished, self.submitted.elapsed());
             }

@@ -10,12 +10,17 @@ pub mod config;
 pub mod dispatch;
 pub mod error;
 pub mod generation;
+pub mod grammar;
+pub mod keys;
 pub mod metrics;
 #[cfg(feature = "mock-shard")]
 pub mod mock_shard;
 pub mod model;
+mod outage;
 mod queue;
+mod rate;
 pub mod request;
+pub mod response_store;
 pub mod serve;
 mod shard;
 
@@ -30,4 +35,4 @@ pub mod pb {
 }
 
 /// Version of the wire contract that this router speaks.
-pub const PROTOCOL_VERSION: u32 = 2;
+pub const PROTOCOL_VERSION: u32 = 4;

@@ -4,8 +4,9 @@ use std::path::PathBuf;
 
 use anyhow::Context;
 use clap::Parser;
-use text_generation_router::config::{Secret, ServeConfig};
-use text_generation_router::serve::Server;
+use text_generation_router::config::ServeConfig;
+use text_generation_router::keys::TenantKey;
+use text_generation_router::serve::{Server, Shutdown};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::EnvFilter;
@@ -28,6 +29,13 @@ struct Args {
     /// Prefer the environment variable: flags are visible to other users of the machine.
     #[arg(long, env = "API_KEY", hide_env_values = true)]
     api_key: Option<String>,
+    /// Keys of several tenants, as `tenant:key,tenant:key`. Prefer the environment variable here
+    /// too, or the file.
+    #[arg(long, env = "API_KEYS", hide_env_values = true)]
+    api_keys: Option<String>,
+    /// File of `tenant:key` lines, in the place of the configuration's; read again at SIGHUP.
+    #[arg(long, env = "API_KEYS_FILE")]
+    api_keys_file: Option<PathBuf>,
 }
 
 #[tokio::main]
@@ -42,13 +50,14 @@ async fn main() -> anyhow::Result<()> {
     tracing::info!("listening on {}", listener.local_addr()?);
     let mut terminate = signal(SignalKind::terminate())?;
     let shutdown = async move {
-        tokio::select! {
-            _ = terminate.recv() => {}
-            _ = tokio::signal::ctrl_c() => {}
-        }
+        let shutdown = tokio::select! {
+            _ = terminate.recv() => Shutdown::Announced,
+            _ = tokio::signal::ctrl_c() => Shutdown::AtOnce,
+        };
         tracing::info!("shutting down");
+        shutdown
     };
-    Ok(Server::new(config).run(listener, shutdown).await?)
+    Ok(Server::new(config)?.run(listener, shutdown).await?)
 }
 
 fn config(args: Args) -> anyhow::Result<ServeConfig> {
@@ -62,15 +71,17 @@ fn config(args: Args) -> anyhow::Result<ServeConfig> {
     if let Some(port) = args.port {
         config.router.port = port;
     }
-    config.router.api_key = args.api_key.map(Secret::new);
-    anyhow::ensure!(
-        config
-            .router
-            .api_key
-            .as_ref()
-            .is_none_or(Secret::is_sendable),
-        "--api-key is empty or holds blanks or characters outside ASCII: no client could send it"
-    );
+    if let Some(key) = args.api_key {
+        let key = TenantKey::of_default_tenant(&key).context("--api-key")?;
+        config.router.api_keys.push(key);
+    }
+    if let Some(keys) = args.api_keys {
+        let keys = TenantKey::parse_all(&keys).context("--api-keys")?;
+        config.router.api_keys.extend(keys);
+    }
+    if args.api_keys_file.is_some() {
+        config.router.api_keys_file = args.api_keys_file;
+    }
     Ok(config)
 }
 
@@ -90,20 +101,29 @@ mod tests {
 
     #[test]
     fn the_key_and_what_replaces_the_configuration_arrive() {
-        let flags = ["--api-key", "hunter2", "--port", "7"];
+        let flags = [
+            "--api-key",
+            "hunter2",
+            "--api-keys",
+            "acme:k",
+            "--port",
+            "7",
+        ];
         let router = configured(&flags).expect("the file is whole").router;
         assert_eq!(router.port, 7);
-        assert_eq!(router.api_key.expect("a key").expose(), "hunter2");
+        let keys = router.api_keys.iter();
+        let keys: Vec<_> = keys
+            .map(|key| (key.tenant.name(), key.key.expose()))
+            .collect();
+        assert_eq!(keys, [("default", "hunter2"), ("acme", "k")]);
     }
 
     #[test]
     fn a_key_that_no_client_can_send_is_refused() {
         for key in ["", "two words", "schl\u{fc}ssel"] {
             let error = configured(&["--api-key", key]).expect_err("not sendable");
-            assert!(
-                error.to_string().contains("no client could send"),
-                "{error}"
-            );
+            let text = format!("{error:#}");
+            assert!(text.contains("no client could send"), "{text}");
         }
     }
 }

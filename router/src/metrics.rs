@@ -10,7 +10,9 @@ use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 
 use crate::error::{ApiError, Limit};
 use crate::generation::Finished;
+use crate::keys::Tenant;
 use crate::pb;
+use crate::response_store::Bound;
 
 #[cfg(test)]
 mod page;
@@ -94,6 +96,11 @@ pub(crate) fn request_received() {
     counter!(table::REQUEST_COUNT.name).increment(1);
 }
 
+/// A tenant sent a request.
+pub(crate) fn tenant_request(tenant: &Tenant) {
+    counter!(table::TENANT_REQUESTS.name, "tenant" => tenant.name().to_owned()).increment(1);
+}
+
 /// A request was handed to the queue.
 pub(crate) fn request_queued(prompt_tokens: usize, max_new_tokens: u32) {
     histogram!(table::REQUEST_INPUT_LENGTH.name).record(prompt_tokens as f64);
@@ -109,7 +116,12 @@ pub(crate) fn request_failed(error: &ApiError) {
 }
 
 fn limit_hit(limit: Limit) {
-    counter!(table::LIMIT_HITS.name, "limit" => limit.name()).increment(1);
+    limit_reached(limit.name());
+}
+
+/// A request was refused because of the bound of this name.
+pub(crate) fn limit_reached(limit: &'static str) {
+    counter!(table::LIMIT_HITS.name, "limit" => limit).increment(1);
 }
 
 /// An answer is complete, `total` after its submission.
@@ -124,6 +136,17 @@ pub(crate) fn request_succeeded(finished: &Finished, total: Duration) {
         .record(inference / finished.generated_tokens.max(1));
     histogram!(table::REQUEST_GENERATED_TOKENS.name).record(f64::from(finished.generated_tokens));
     histogram!(table::REQUEST_CACHED_TOKENS.name).record(f64::from(receipt.cached_tokens));
+}
+
+/// What the store of responses holds.
+pub(crate) fn stored_responses(count: usize, bytes: usize) {
+    gauge!(table::STORED_RESPONSES.name).set(count as f64);
+    gauge!(table::STORED_RESPONSE_BYTES.name).set(bytes as f64);
+}
+
+/// A response was not kept, or no longer.
+pub(crate) fn response_dropped(bound: Bound) {
+    counter!(table::DROPPED_RESPONSES.name, "limit" => bound.name()).increment(1);
 }
 
 /// A client left its request.

@@ -37,6 +37,8 @@ pub struct Answer {
     pub wait: Duration,
     /// From one token to the next.
     pub pace: Duration,
+    /// What is told before the first token, at once.
+    pub before: Vec<pb::Step>,
     /// Token ids, in order.
     pub tokens: Vec<u32>,
     /// Log probability of every token.
@@ -73,6 +75,7 @@ impl Answer {
         Self {
             wait: Duration::ZERO,
             pace: Duration::ZERO,
+            before: vec![],
             tokens,
             logprob: -0.5,
             end: End::Length,

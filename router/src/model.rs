@@ -13,9 +13,13 @@ use crate::config::{Limits, ServeConfig};
 use crate::dispatch::Dispatcher;
 use crate::error::ApiError;
 use crate::generation::Generation;
+use crate::grammar::Grammars;
+use crate::keys::{Keys, KeysError};
 use crate::metrics;
+use crate::outage::Outage;
 use crate::pb::EngineInfo;
-use crate::request::ValidRequest;
+use crate::request::{ValidRequest, Watermark};
+use crate::response_store::ResponseStore;
 use crate::serve::Readiness;
 
 /// Names that mean the served model, whatever it is.
@@ -30,6 +34,10 @@ pub struct Model {
     pub tokenizer: Arc<Tokenizer>,
     /// Messages to text; `None` when the model has none.
     pub template: Option<ChatTemplate>,
+    /// Checks what answers must follow.
+    pub grammars: Grammars,
+    /// What is asked for with `watermark`.
+    pub watermark: Watermark,
     /// When it was loaded.
     pub loaded_at: SystemTime,
     pub(crate) dispatcher: Dispatcher,
@@ -42,6 +50,7 @@ impl Model {
         Room {
             max_input_tokens: self.info.max_input_tokens,
             max_total_tokens: self.info.max_total_tokens,
+            watermark: self.watermark,
             eos_token_ids: &self.info.eos_token_ids,
         }
     }
@@ -82,17 +91,33 @@ struct Shared {
     config: ServeConfig,
     /// Loaded models by id.
     models: RwLock<BTreeMap<String, Arc<Model>>>,
+    keys: Arc<Keys>,
+    outage: Arc<Outage>,
     readiness: watch::Sender<Readiness>,
+    responses: ResponseStore,
 }
 
 impl AppState {
-    pub(crate) fn new(config: ServeConfig) -> Self {
+    pub(crate) fn new(config: ServeConfig) -> Result<Self, KeysError> {
         let shared = Shared {
+            keys: Arc::new(Keys::load(&config.router)?),
+            responses: ResponseStore::new(&config.router.limits),
             config,
             models: RwLock::default(),
+            outage: Arc::new(Outage::new()),
             readiness: watch::Sender::new(Readiness::Loading),
         };
-        Self(Arc::new(shared))
+        Ok(Self(Arc::new(shared)))
+    }
+
+    /// Who may use the server.
+    #[must_use]
+    pub fn keys(&self) -> &Arc<Keys> {
+        &self.0.keys
+    }
+
+    pub(crate) fn outage(&self) -> Arc<Outage> {
+        Arc::clone(&self.0.outage)
     }
 
     /// The operator's decisions.
@@ -107,6 +132,12 @@ impl AppState {
         &self.config().router.limits
     }
 
+    /// The responses that later requests may fetch or continue.
+    #[must_use]
+    pub fn responses(&self) -> &ResponseStore {
+        &self.0.responses
+    }
+
     /// The served model.
     ///
     /// # Errors
@@ -118,7 +149,7 @@ impl AppState {
             .read()
             .unwrap_or_else(|poisoned| poisoned.into_inner());
         let model = models.values().next().cloned();
-        model.ok_or_else(|| ApiError::Unavailable("the model is loading; try again later".into()))
+        model.ok_or_else(|| self.0.outage.refusal("the model is loading"))
     }
 
     /// The model that a request names; no name means the served one.
@@ -135,15 +166,17 @@ impl AppState {
         Err(ApiError::ModelNotFound(name.to_owned()))
     }
 
-    /// Whether requests can be answered now.
-    ///
-    /// # Errors
-    /// [`ApiError::Unhealthy`] with the reason why not.
-    pub fn check_ready(&self) -> Result<(), ApiError> {
-        match &*self.0.readiness.borrow() {
-            Readiness::Ready => Ok(()),
-            other => Err(ApiError::Unhealthy(other.to_string())),
-        }
+    /// Whether a request sent now would be answered.
+    #[must_use]
+    pub fn is_ready(&self) -> bool {
+        *self.0.readiness.borrow() == Readiness::Ready
+    }
+
+    /// Whether the server's own tasks work; it need not be ready.
+    #[must_use]
+    pub fn is_alive(&self) -> bool {
+        self.model()
+            .map_or(true, |model| model.dispatcher.is_alive())
     }
 
     /// All metrics as Prometheus text.
@@ -156,8 +189,12 @@ impl AppState {
         self.0.readiness.subscribe()
     }
 
-    /// Notes the server's state; a draining server stays that.
+    /// Notes the server's state, in its log too: the health routes say no reason. A draining server
+    /// stays that.
     pub(crate) fn set_readiness(&self, next: Readiness) {
+        if let Readiness::Unavailable { reason } = &next {
+            tracing::debug!("not ready: {reason}");
+        }
         self.0.readiness.send_if_modified(|now| {
             let changes = *now != Readiness::Draining && *now != next;
             if changes {

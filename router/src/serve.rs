@@ -1,6 +1,7 @@
 //! The server: answers HTTP from its first moment, and drains at its end.
 
 use std::pin::pin;
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::net::TcpListener;
@@ -11,6 +12,7 @@ use tonic::transport::Endpoint;
 
 use crate::app::app;
 use crate::config::ServeConfig;
+use crate::keys::{Keys, KeysError};
 use crate::metrics;
 use crate::model::AppState;
 use crate::shard::link::{Link, endpoint};
@@ -43,6 +45,16 @@ pub enum Readiness {
     Draining,
 }
 
+/// How a server is asked to end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Shutdown {
+    /// Says so on the health routes first, and takes requests until load balancers had the time to
+    /// hear it.
+    Announced,
+    /// Takes nothing from this moment.
+    AtOnce,
+}
+
 /// What can keep a server from running.
 #[derive(Debug, thiserror::Error)]
 pub enum ServeError {
@@ -64,12 +76,14 @@ pub struct Server {
 
 impl Server {
     /// A server that does not run yet.
-    #[must_use]
-    pub fn new(config: ServeConfig) -> Self {
+    ///
+    /// # Errors
+    /// When the file of keys cannot be used.
+    pub fn new(config: ServeConfig) -> Result<Self, KeysError> {
         metrics::recorder();
-        Self {
-            state: AppState::new(config),
-        }
+        Ok(Self {
+            state: AppState::new(config)?,
+        })
     }
 
     /// Follows whether requests can be answered.
@@ -84,15 +98,16 @@ impl Server {
         self.state.clone()
     }
 
-    /// Serves until `shutdown` resolves; requests that run then have
-    /// `graceful_termination_timeout` seconds to finish.
+    /// Serves until `shutdown` resolves and tells how to end. What runs and, in an announced
+    /// shutdown, what comes in the first `lame_duck` seconds, has `graceful_termination_timeout`
+    /// seconds to finish.
     ///
     /// # Errors
     /// When the configured shard address is none.
     pub async fn run(
         self,
         listener: TcpListener,
-        shutdown: impl Future<Output = ()>,
+        shutdown: impl Future<Output = Shutdown>,
     ) -> Result<(), ServeError> {
         let config = &self.state.config().router;
         let endpoint = shard_endpoint(&config.shard_address)?;
@@ -100,20 +115,32 @@ impl Server {
         let mut background = JoinSet::new();
         background.spawn(Link::new(self.state.clone(), endpoint).run());
         background.spawn(keep_metrics());
+        if self.state.keys().have_file() {
+            background.spawn(Keys::reload_on_hangup(Arc::clone(self.state.keys())));
+        }
 
         let mut connections = Connections::new(&config.http, app(self.state.clone()));
         let mut shutdown = pin!(shutdown);
-        tokio::select! {
-            () = connections.accept(&listener) => {}
-            () = &mut shutdown => {}
-        }
-        drop(listener);
+        let shutdown = tokio::select! {
+            never = connections.accept(&listener) => match never {},
+            shutdown = &mut shutdown => shutdown,
+        };
         self.state.set_readiness(Readiness::Draining);
         let grace = Duration::from_secs(config.graceful_termination_timeout);
+        let lame_duck = match shutdown {
+            Shutdown::Announced => Duration::from_secs(config.lame_duck).min(grace),
+            Shutdown::AtOnce => Duration::ZERO,
+        };
+        tokio::select! {
+            never = connections.accept(&listener) => match never {},
+            () = sleep(lame_duck) => {}
+        }
+        drop(listener);
+        let grace = grace - lame_duck;
         if timeout(grace, connections.drain()).await.is_err() {
             tracing::warn!(
                 "requests were still running after {} s; ended",
-                grace.as_secs()
+                config.graceful_termination_timeout
             );
             connections.abort().await;
         }

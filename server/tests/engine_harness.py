@@ -6,14 +6,18 @@ from typing import Any
 
 import numpy as np
 from text_generation_server._native import PageCache, PagePool, SamplingParams
+from text_generation_server.engine.admission import EngineLimits
 from text_generation_server.engine.domains import DomainSpans
-from text_generation_server.engine.engine import Engine, EngineLimits
+from text_generation_server.engine.engine import Engine
+from text_generation_server.engine.grammar import Grammars
 from text_generation_server.engine.request import (
     Completion,
     Failure,
     Finished,
+    Progress,
     Request,
     Token,
+    TokenLogprobs,
 )
 from text_generation_server.engine.scheduler import SchedulerLimits
 from text_generation_server.executor.oracle import OracleExecutor, candidates, digest_of
@@ -45,6 +49,9 @@ class Answer:
 
     tokens: list[Token] = field(default_factory=list)
     finished: list[Finished] = field(default_factory=list)
+    prompt: list[TokenLogprobs] = field(default_factory=list)
+    """Of the prompt's tokens but the first."""
+    progress: list[Progress] = field(default_factory=list)
 
     @property
     def ids(self) -> list[int]:
@@ -72,6 +79,7 @@ class Bench:
         wrap: Callable[[Executor], Executor] = lambda executor: executor,
         clock: Callable[[], float] | None = None,
         executor: Executor | None = None,
+        grammars: Grammars | None = None,
     ) -> None:
         if executor is None:
             executor = OracleExecutor(WORDS, VOCAB_SIZE, page_tokens=shape.page_tokens, epoch=EPOCH)
@@ -89,6 +97,7 @@ class Bench:
             self.cache,
             EngineLimits(total - 1, total, step),
             clock or (lambda: self.now),
+            grammars,
         )
         self.answers: dict[int, Answer] = {}
         self.steps = 0
@@ -104,6 +113,12 @@ class Bench:
         self.now += 0.001
         self.steps += 1
         events = self.engine.step()
+        for run in events.prompts:
+            prompt = self.answers[run.request_id].prompt
+            assert run.start == len(prompt) + 1
+            prompt.extend(run.tokens)
+        for report in events.progress:
+            self.answers[report.request_id].progress.append(report)
         for token in events.tokens:
             answer = self.answers[token.request_id]
             assert not answer.finished, "a token after the terminal event"

@@ -9,7 +9,7 @@ from types import ModuleType
 from typing import Any
 
 import pytest
-from text_generation_server.config import EngineConfig, ModelConfig, ServeConfig
+from text_generation_server.config import EngineConfig, GrammarConfig, ModelConfig, ServeConfig
 from text_generation_server.errors import ConfigError
 from text_generation_server.executor import choice
 from text_generation_server.executor.native_options import NativeOptions
@@ -30,6 +30,7 @@ MODEL = ModelConfig(
     hub_cache=None,
     cache_dir=None,
 )
+GRAMMAR = GrammarConfig(True, 1, 1, 1, 1, 1, 1)
 ENGINE = EngineConfig(
     run_dir=Path("/run"),
     num_shard=1,
@@ -88,7 +89,7 @@ def loaders(monkeypatch: pytest.MonkeyPatch) -> Loaders:
 def load(source: ModelSource = SOURCE, **changes: Any) -> Any:
     engine = {name: changes.pop(name) for name in list(changes) if hasattr(ENGINE, name)}
     config = ServeConfig(
-        dataclasses.replace(MODEL, **changes), dataclasses.replace(ENGINE, **engine)
+        dataclasses.replace(MODEL, **changes), dataclasses.replace(ENGINE, **engine), GRAMMAR
     )
     return choice.load_executor(config, source, NO_ASSETS)
 
@@ -123,7 +124,7 @@ def test_the_oracle_loads_neither_of_the_others(
     loaders.remove_torch()
     caplog.set_level(logging.INFO)
     assets: Assets = load_assets(resolve(EMBEDDED_MODEL), None)
-    config = ServeConfig(dataclasses.replace(MODEL, executor="oracle"), ENGINE)
+    config = ServeConfig(dataclasses.replace(MODEL, executor="oracle"), ENGINE, GRAMMAR)
     assert choice.load_executor(config, SOURCE, assets).facts.name == "oracle"
     assert caplog.messages == ["the oracle executor runs the model: it was asked for"]
 

@@ -69,6 +69,10 @@ class _Plan(Protocol):
     def mask_rows(self) -> Buffer: ...
     @property
     def masks(self) -> Buffer: ...
+    @property
+    def score_tokens(self) -> Buffer: ...
+    @property
+    def score_top_n(self) -> Buffer: ...
 
 @final
 class Decoder:
@@ -255,6 +259,8 @@ class SamplingParams:
         seed: int = 0,
         top_n: int = 0,
         logit_bias: Sequence[tuple[int, float]] | None = None,
+        watermark_gamma: float = 0.5,
+        watermark_delta: float = 0.0,
     ) -> Self:
         """Raises ValueError naming field, value and range for values out of range or not finite."""
     @property
@@ -275,6 +281,10 @@ class SamplingParams:
     def seed(self) -> int: ...
     @property
     def top_n(self) -> int: ...
+    @property
+    def watermark_gamma(self) -> float: ...
+    @property
+    def watermark_delta(self) -> float: ...
     @property
     def logit_bias(self) -> list[tuple[int, float]]:
         """Token ids and what is added to their logits."""
@@ -326,3 +336,7 @@ class Sampler:
         id % 32 of word id // 32 allows a token. Counts the drawn tokens into the slots. A row
         without any finite logit of an allowed token raises ValueError, before any slot changes.
         Releases the GIL."""
+
+    def score(self, logits: Buffer, tokens: Buffer, top_n: Buffer) -> Samples:
+        """What each row of logits says about a token that is in the text already. logits:
+        f32[rows, vocab_size]; tokens, top_n: u32[rows]. Releases the GIL."""

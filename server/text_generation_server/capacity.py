@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from text_generation_server._native import available_memory_bytes
 from text_generation_server.config import EngineConfig
-from text_generation_server.engine.engine import EngineLimits
+from text_generation_server.engine.admission import EngineLimits
 from text_generation_server.engine.scheduler import SchedulerLimits
 from text_generation_server.errors import ConfigError
 from text_generation_server.executor.step import ExecutorFacts

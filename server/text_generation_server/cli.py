@@ -1,8 +1,11 @@
-"""`text-generation-server`: the command line of one shard rank."""
+"""`text-generation-server`: the command line of a shard rank, and what prepares models for it."""
 
 import argparse
+import importlib.metadata
+import json
 import logging
 import os
+import platform
 import sys
 import threading
 from pathlib import Path
@@ -12,6 +15,18 @@ from text_generation_server.errors import ServeError
 
 EXIT_LOAD_FAILED = 66
 EXIT_ORPHANED = 71
+_PACKAGES = (
+    "text-generation-server",
+    "grpcio",
+    "huggingface-hub",
+    "llguidance",
+    "numpy",
+    "protobuf",
+    "tokenizers",
+    "torch",
+    "transformers",
+)
+"""What decides how a shard behaves beside its own code."""
 SWITCH_INTERVAL = 0.0005
 """Seconds until a thread gives the interpreter up: no health answer waits for the engine."""
 
@@ -20,14 +35,18 @@ def main() -> int:
     """Entry point."""
     arguments = _parser().parse_args()
     logging.basicConfig(
-        level=logging.INFO,
+        level=arguments.logger_level,
         format="%(asctime)s %(levelname)s %(name)s: %(message)s",
         stream=sys.stderr,
     )
-    sys.setswitchinterval(SWITCH_INTERVAL)
-    if arguments.exit_with_stdin:
-        threading.Thread(target=_exit_with_stdin, name="death-pipe", daemon=True).start()
-    return _serve(arguments.config, arguments.rank)
+    # Imported here: bad arguments shall not wait for the libraries.
+    from text_generation_server.models.errors import ModelError
+
+    try:
+        return int(arguments.run(arguments))
+    except (ServeError, ModelError) as error:
+        logging.getLogger(__name__).error("%s", error)
+        return EXIT_LOAD_FAILED
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -41,19 +60,88 @@ def _parser() -> argparse.ArgumentParser:
         action="store_true",
         help="end when standard input is closed: the starting process is gone",
     )
+    serve.set_defaults(run=_serve)
+    download = commands.add_parser(
+        "download-weights", help="download a model from the Hugging Face Hub and print its folder"
+    )
+    download.add_argument("model_id", help="id on the hub, owner/name")
+    download.add_argument("--revision", help="commit, branch or tag; the main branch by default")
+    download.add_argument(
+        "--extension", choices=[".safetensors"], default=".safetensors", help="files of weights"
+    )
+    download.add_argument(
+        "--huggingface-hub-cache",
+        type=Path,
+        metavar="PATH",
+        help="folder for downloads, instead of the hub library's own",
+    )
+    download.add_argument("--json-output", action="store_true", help="print one JSON object")
+    download.set_defaults(run=_download_weights)
+    plan = commands.add_parser(
+        "plan", help="load the model and print what would be served, as one JSON object"
+    )
+    plan.add_argument("--config", type=Path, required=True, help="JSON file of the launcher")
+    plan.set_defaults(run=_plan)
+    environment = commands.add_parser(
+        "environment", help="print Python and the installed packages, as one JSON object"
+    )
+    environment.set_defaults(run=_environment)
+    for command in (serve, download, plan, environment):
+        command.add_argument(
+            "--logger-level",
+            type=str.upper,
+            choices=["DEBUG", "INFO", "WARNING", "ERROR"],
+            default="INFO",
+            help="least level that is logged",
+        )
     return parser
 
 
-def _serve(config_path: Path, rank: int) -> int:
-    # Imported here: bad arguments shall not wait for the libraries.
-    from text_generation_server.models.errors import ModelError
+def _serve(arguments: argparse.Namespace) -> int:
+    sys.setswitchinterval(SWITCH_INTERVAL)
+    if arguments.exit_with_stdin:
+        threading.Thread(target=_exit_with_stdin, name="death-pipe", daemon=True).start()
     from text_generation_server.shard import serve
 
+    return serve(ServeConfig.load(arguments.config), arguments.rank)
+
+
+def _download_weights(arguments: argparse.Namespace) -> int:
+    from text_generation_server.models.source import resolve
+
+    source = resolve(
+        arguments.model_id, arguments.revision, arguments.huggingface_hub_cache, cache_dir=None
+    )
+    if arguments.json_output:
+        fields = {
+            "model_id": source.model_id,
+            "revision": source.revision,
+            "path": str(source.path),
+        }
+        print(json.dumps(fields))
+    else:
+        print(source.path)
+    return 0
+
+
+def _plan(arguments: argparse.Namespace) -> int:
+    from text_generation_server.shard import plan
+
+    print(json.dumps(plan(ServeConfig.load(arguments.config))))
+    return 0
+
+
+def _environment(arguments: argparse.Namespace) -> int:
+    packages = {name: _version(name) for name in _PACKAGES}
+    print(json.dumps({"python": platform.python_version(), "packages": packages}))
+    return 0
+
+
+def _version(package: str) -> str:
     try:
-        return serve(ServeConfig.load(config_path), rank)
-    except (ServeError, ModelError) as error:
-        logging.getLogger(__name__).error("%s", error)
-        return EXIT_LOAD_FAILED
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return "not installed"
 
 
 def _exit_with_stdin() -> None:

@@ -80,18 +80,40 @@ class EngineConfig:
 
 
 @dataclass(frozen=True, slots=True)
+class GrammarConfig:
+    """Whether answers can be made to follow a grammar, and bounds on grammars."""
+
+    grammar_support: bool
+    max_grammar_bytes: int
+    max_grammar_compile_ms: int
+    max_grammar_size: int
+    max_grammar_fuel: int
+    max_grammar_lexer_states: int
+    grammar_cache_bytes: int
+
+    @classmethod
+    def from_json(cls, values: dict[str, Any]) -> Self:
+        return cls(**_from_json(cls, "grammar", values))
+
+
+@dataclass(frozen=True, slots=True)
 class ServeConfig:
     """What a shard reads of the server's configuration."""
 
     model: ModelConfig
     engine: EngineConfig
+    grammar: GrammarConfig
 
     @classmethod
     def load(cls, path: Path) -> Self:
         """Read the file. Raises ConfigError when it is missing, malformed or of another version."""
         try:
             values = json.loads(path.read_text())
-            model, engine = values["model"], values["engine"]
+            model, engine, grammar = values["model"], values["engine"], values["grammar"]
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise ConfigError(f"cannot read the configuration {path}: {error!r}") from error
-        return cls(ModelConfig.from_json(model), EngineConfig.from_json(engine))
+        return cls(
+            ModelConfig.from_json(model),
+            EngineConfig.from_json(engine),
+            GrammarConfig.from_json(grammar),
+        )

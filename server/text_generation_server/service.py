@@ -23,7 +23,7 @@ from text_generation_server.translation import event_to_proto, request_from_prot
 
 logger = logging.getLogger(__name__)
 
-PROTOCOL_VERSION = 2
+PROTOCOL_VERSION = 4
 SERVICE_NAME = "text_generation_server.v1.Engine"
 MAX_MESSAGE_BYTES = 16 * 1024 * 1024
 ASSET_CHUNK_BYTES = 1024 * 1024

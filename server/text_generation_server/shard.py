@@ -5,10 +5,13 @@ import signal
 import threading
 from types import FrameType
 
-from text_generation_server._native import PageCache, PagePool, __version__
+from llguidance import LLTokenizer
+
+from text_generation_server._native import PageCache, PagePool, __version__, available_memory_bytes
 from text_generation_server.capacity import Capacity, plan_capacity
-from text_generation_server.config import ServeConfig
+from text_generation_server.config import GrammarConfig, ServeConfig
 from text_generation_server.engine.engine import Engine
+from text_generation_server.engine.grammar import GrammarLimits, Grammars
 from text_generation_server.engine.loop import EngineLoop
 from text_generation_server.executor.choice import load_executor
 from text_generation_server.executor.step import Executor, ExecutorFacts
@@ -21,14 +24,12 @@ logger = logging.getLogger(__name__)
 
 EXIT_ENGINE_FAILED = 70
 STOP_SECONDS = 5.0
+_LISTS = ("eos_token_ids", "assets")
 
 
 def serve(config: ServeConfig, rank: int) -> int:
     """Run the rank until it is told to stop, or its engine fails. Returns the exit code."""
-    model = config.model
-    source = resolve(model.model_id, model.revision, model.hub_cache, model.cache_dir)
-    assets = load_assets(source, model.tokenizer_config_path, model.cache_dir)
-    executor = load_executor(config, source, assets)
+    source, assets, executor = _load(config)
     if config.engine.num_shard > 1:
         # Only now: one rank needs no torch.
         from text_generation_server.executor import ranks
@@ -42,6 +43,32 @@ def serve(config: ServeConfig, rank: int) -> int:
     return _lead(config, source, assets, executor)
 
 
+def plan(config: ServeConfig) -> dict[str, object]:
+    """What `serve` would serve and in how much memory: loads the model, reserves nothing.
+
+    Raises as `serve` does.
+    """
+    source, assets, executor = _load(config)
+    facts = executor.facts
+    capacity = plan_capacity(facts, config.engine)
+    info = _info(source, assets, facts, capacity)
+    fields = {field.name: getattr(info, field.name) for field in info.DESCRIPTOR.fields}
+    lists = {name: list(value) for name, value in fields.items() if name in _LISTS}
+    memory = {
+        "kv_tokens": capacity.num_pages * facts.page_tokens,
+        "kv_memory_bytes": capacity.num_pages * facts.page_bytes,
+        "available_memory_bytes": available_memory_bytes(),
+    }
+    return fields | lists | memory
+
+
+def _load(config: ServeConfig) -> tuple[ModelSource, Assets, Executor]:
+    model = config.model
+    source = resolve(model.model_id, model.revision, model.hub_cache, model.cache_dir)
+    assets = load_assets(source, model.tokenizer_config_path, model.cache_dir)
+    return source, assets, load_executor(config, source, assets)
+
+
 def _lead(config: ServeConfig, source: ModelSource, assets: Assets, executor: Executor) -> int:
     facts = executor.facts
     capacity = plan_capacity(facts, config.engine)
@@ -49,7 +76,9 @@ def _lead(config: ServeConfig, source: ModelSource, assets: Assets, executor: Ex
     executor.bind(pool, capacity.limits.step.max_batch_size)
     cache = PageCache(pool, facts.page_tokens, config.engine.prefix_caching)
     stopped = _Stop()
-    loop = EngineLoop(Engine(executor, cache, capacity.limits), stopped.fail)
+    grammars = _grammars(config.grammar, assets, facts)
+    engine = Engine(executor, cache, capacity.limits, grammars=grammars)
+    loop = EngineLoop(engine, stopped.fail)
     served = Served(_info(source, assets, facts, capacity), _files(assets))
     server = make_server(f"unix:{config.engine.socket_path(0)}", served, loop)
     loop.start()
@@ -61,6 +90,20 @@ def _lead(config: ServeConfig, source: ModelSource, assets: Assets, executor: Ex
         loop.stop()
         executor.close()
     return exit_code
+
+
+def _grammars(config: GrammarConfig, assets: Assets, facts: ExecutorFacts) -> Grammars | None:
+    if not config.grammar_support or not assets.eos_token_ids:
+        return None
+    limits = GrammarLimits(
+        max_bytes=config.max_grammar_bytes,
+        max_size=config.max_grammar_size,
+        max_fuel=config.max_grammar_fuel,
+        max_lexer_states=config.max_grammar_lexer_states,
+    )
+    json, eos = assets.tokenizer_json.decode(), list(assets.eos_token_ids)
+    vocab_size = facts.vocab_size
+    return Grammars(lambda: LLTokenizer(json, vocab_size, eos), vocab_size, limits)
 
 
 class _Stop:

@@ -11,6 +11,8 @@ from text_generation_server.engine.request import (
     Finished,
     FinishReason,
     Load,
+    Progress,
+    PromptLogprobs,
     Request,
     StepEvents,
     Token,
@@ -46,6 +48,9 @@ def request_from_proto(message: engine_pb2.Request, now: float) -> Request | Fai
             domains=DomainSpans(spans) if spans else DomainSpans.public(len(tokens)),
             arrival=now,
             deadline=now + message.timeout_ms / 1000 if message.timeout_ms else None,
+            grammar=message.grammar,
+            prompt_logprobs=message.prompt_logprobs,
+            progress=message.progress,
         )
     except ValueError as error:
         return Failure(message.id, ErrorCode.INVALID, str(error), False)
@@ -64,6 +69,9 @@ def _params(message: engine_pb2.Request) -> SamplingParams:
         seed=sampling.seed,
         top_n=message.top_n_tokens,
         logit_bias=[(entry.token_id, entry.bias) for entry in sampling.logit_bias],
+        # The two go together: without a delta the gamma is without effect.
+        watermark_gamma=sampling.watermark_gamma if sampling.watermark_delta else 0.5,
+        watermark_delta=sampling.watermark_delta,
     )
 
 
@@ -74,6 +82,8 @@ def event_to_proto(event: StepEvents | Load) -> engine_pb2.EngineEvent:
     step = engine_pb2.Step(
         tokens=[_token(token) for token in event.tokens],
         finished=[_finished(finished) for finished in event.finished],
+        prompt_logprobs=[_prompt(prompt) for prompt in event.prompts],
+        progress=[_progress(progress) for progress in event.progress],
     )
     return engine_pb2.EngineEvent(step=step)
 
@@ -84,7 +94,31 @@ def _token(token: Token) -> engine_pb2.Token:
         index=token.index,
         token_id=token.token_id,
         logprob=token.logprob,
-        top=[engine_pb2.TopToken(token_id=id_, logprob=logprob) for id_, logprob in token.top],
+        top=_top(token.top),
+    )
+
+
+def _top(top: tuple[tuple[int, float], ...]) -> list[engine_pb2.TopToken]:
+    return [engine_pb2.TopToken(token_id=id_, logprob=logprob) for id_, logprob in top]
+
+
+def _prompt(prompt: PromptLogprobs) -> engine_pb2.PromptLogprobs:
+    tokens = [
+        engine_pb2.TokenLogprob(logprob=token.logprob, top=_top(token.top))
+        for token in prompt.tokens
+    ]
+    return engine_pb2.PromptLogprobs(
+        request_id=prompt.request_id, start=prompt.start, tokens=tokens
+    )
+
+
+def _progress(progress: Progress) -> engine_pb2.Progress:
+    return engine_pb2.Progress(
+        request_id=progress.request_id,
+        cached_tokens=progress.cached,
+        done_tokens=progress.done,
+        total_tokens=progress.total,
+        eta_us=_micros(progress.eta),
     )
 
 

@@ -13,7 +13,7 @@ GOLDEN = Path(__file__).with_name("serve_config.json")
 
 def test_every_field_arrives() -> None:
     config, written = ServeConfig.load(GOLDEN), json.loads(GOLDEN.read_text())
-    for section in ("model", "engine"):
+    for section in ("model", "engine", "grammar"):
         read = dataclasses.asdict(getattr(config, section))
         plain = {name: str(v) if isinstance(v, Path) else v for name, v in read.items()}
         assert plain == written[section]
@@ -24,7 +24,7 @@ def test_socket_of_rank_0_is_where_the_router_looks() -> None:
     assert address == f"unix:{ServeConfig.load(GOLDEN).engine.socket_path(0)}"
 
 
-@pytest.mark.parametrize("section", ["model", "engine"])
+@pytest.mark.parametrize("section", ["model", "engine", "grammar"])
 @pytest.mark.parametrize("change", ["unknown", "missing"])
 def test_a_file_of_another_version_is_refused(section: str, change: str, tmp_path: Path) -> None:
     values = json.loads(GOLDEN.read_text())

@@ -48,6 +48,8 @@ fn admit() -> pb::RouterCommand {
                 token_id: 300,
                 bias: -100.0,
             }],
+            watermark_gamma: 0.25,
+            watermark_delta: 2.0,
         }),
         stop_token_ids: vec![2, 300],
         top_n_tokens: 5,
@@ -62,6 +64,9 @@ fn admit() -> pb::RouterCommand {
             },
         ],
         timeout_ms: 1_800_000,
+        grammar: "{\"grammars\":[]}".to_owned(),
+        prompt_logprobs: true,
+        progress: true,
     };
     let bare = pb::Request {
         id: 2,
@@ -116,6 +121,21 @@ fn step() -> pb::EngineEvent {
         event: Some(pb::engine_event::Event::Step(pb::Step {
             tokens: vec![token],
             finished: vec![finished(1 << 40, completion), finished(2, error)],
+            prompt_logprobs: vec![pb::PromptLogprobs {
+                request_id: 3,
+                start: 65,
+                tokens: vec![pb::TokenLogprob {
+                    logprob: -1.5,
+                    top: vec![top(7, -0.25)],
+                }],
+            }],
+            progress: vec![pb::Progress {
+                request_id: 4,
+                cached_tokens: 32,
+                done_tokens: 512,
+                total_tokens: 100_000,
+                eta_us: 1 << 40,
+            }],
         })),
     }
 }

@@ -27,6 +27,8 @@ def admit() -> pb.RouterCommand:
         presence_penalty=1.5,
         seed=2**64 - 1,
         logit_bias=[pb.LogitBias(token_id=300, bias=-100.0)],
+        watermark_gamma=0.25,
+        watermark_delta=2.0,
     )
     full = pb.Request(
         id=2**40,
@@ -38,13 +40,16 @@ def admit() -> pb.RouterCommand:
         top_n_tokens=5,
         domains=[pb.DomainSpan(domain=0, length=3), pb.DomainSpan(domain=7, length=2)],
         timeout_ms=1_800_000,
+        grammar='{"grammars":[]}',
+        prompt_logprobs=True,
+        progress=True,
     )
     bare = pb.Request(id=2, tokens=packed(9), generated_from=1, max_new_tokens=1)
     return pb.RouterCommand(admit=pb.Admit(requests=[full, bare]))
 
 
 def step() -> pb.EngineEvent:
-    """A token, an answer's end and a failure."""
+    """A token, an answer's end, a failure, prompt tokens and a report."""
     top = [pb.TopToken(token_id=300, logprob=-0.125), pb.TopToken(token_id=2, logprob=-2.5)]
     token = pb.Token(request_id=2**40, index=17, token_id=300, logprob=-0.125, top=top)
     receipt = pb.Receipt(
@@ -65,7 +70,15 @@ def step() -> pb.EngineEvent:
         pb.Finished(request_id=2**40, completion=completion),
         pb.Finished(request_id=2, error=error),
     ]
-    return pb.EngineEvent(step=pb.Step(tokens=[token], finished=finished))
+    logprobs = [
+        pb.TokenLogprob(logprob=-1.5, top=[pb.TopToken(token_id=7, logprob=-0.25)]),
+    ]
+    prompt = pb.PromptLogprobs(request_id=3, start=65, tokens=logprobs)
+    progress = pb.Progress(
+        request_id=4, cached_tokens=32, done_tokens=512, total_tokens=100_000, eta_us=2**40
+    )
+    step = pb.Step(tokens=[token], finished=finished, prompt_logprobs=[prompt], progress=[progress])
+    return pb.EngineEvent(step=step)
 
 
 def load() -> pb.EngineEvent:

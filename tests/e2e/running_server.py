@@ -62,9 +62,11 @@ class RunningServer:
         self.port = free_port() if port is None else port
         self.url = f"http://127.0.0.1:{self.port}"
         self.log = log
+        # Nobody but the test looks at the health routes.
+        quick = () if "--lame-duck" in arguments else ("--lame-duck", "0")
         with log.open("wb") as output:
             self._launcher = subprocess.Popen(
-                [LAUNCHER, "--port", str(self.port), *arguments],
+                [LAUNCHER, "--port", str(self.port), *quick, *arguments],
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,

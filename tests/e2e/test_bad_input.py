@@ -66,7 +66,7 @@ BAD = [
     Bad("penalty", 422, ("repetition_penalty",), body=parameters(repetition_penalty=0.0)),
     Bad("stop count", 422, ("stop", "5", "4"), body=parameters(stop=list("abcde"))),
     Bad("best_of", 422, ("best_of", "9", "2"), body=parameters(best_of=9, do_sample=True)),
-    Bad("grammar", 422, ("grammar",), body=parameters(grammar={"type": "regex", "value": "a"})),
+    Bad("grammar", 422, ("grammar",), body=parameters(grammar={"type": "regex"})),
     Bad("no JSON type", 415, ("application/json",), body=b"{}", content_type="text/plain"),
     Bad("unknown route", 404, path="/generat", body={}),
     Bad("unknown method", 405, method="PUT", body={}),

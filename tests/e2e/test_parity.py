@@ -89,6 +89,61 @@ def openai_stream(server: RunningServer, path: str, fields: dict[str, Any]) -> O
     return Outcome("".join(piece or "" for piece in pieces), *counts, reasons.pop())
 
 
+def responses(server: RunningServer) -> Outcome:
+    """A whole answer of `/v1/responses`."""
+    body = {"input": MESSAGES, "max_output_tokens": ANSWER_TOKENS, "temperature": 0}
+    answer = server.http.post("/v1/responses", json=body).raise_for_status().json()
+    return response_outcome(answer)
+
+
+def responses_stream(server: RunningServer) -> Outcome:
+    """A streamed answer of `/v1/responses`."""
+    fixed = {"max_output_tokens": ANSWER_TOKENS, "temperature": 0, "stream": True}
+    data = events(server, "/v1/responses", fixed | {"input": MESSAGES})
+    parts = [json.loads(datum) for datum in data]
+    outcome = response_outcome(parts[-1]["response"])
+    text = "".join(p["delta"] for p in parts if p["type"] == "response.output_text.delta")
+    assert text == outcome.text
+    return outcome
+
+
+def response_outcome(answer: dict[str, Any]) -> Outcome:
+    """The outcome that a response object tells."""
+    text = "".join(part["text"] for item in answer["output"] for part in item["content"])
+    usage = answer["usage"]
+    reasons = {"completed": "stop", "incomplete": "length"}
+    counts = usage["input_tokens"], usage["output_tokens"]
+    return Outcome(text, *counts, reasons[answer["status"]])
+
+
+MESSAGES_ENDS = {"end_turn": "stop", "stop_sequence": "stop", "max_tokens": "length"}
+
+
+def messages(server: RunningServer) -> Outcome:
+    """A whole answer of `/v1/messages`."""
+    body = {"messages": MESSAGES, "max_tokens": ANSWER_TOKENS, "temperature": 0}
+    answer = server.http.post("/v1/messages", json=body).raise_for_status().json()
+    text = "".join(block["text"] for block in answer["content"])
+    return message_outcome(text, answer["usage"], answer["stop_reason"])
+
+
+def messages_stream(server: RunningServer) -> Outcome:
+    """A streamed answer of `/v1/messages`."""
+    fixed = {"max_tokens": ANSWER_TOKENS, "temperature": 0, "stream": True}
+    data = events(server, "/v1/messages", fixed | {"messages": MESSAGES})
+    parts = [json.loads(datum) for datum in data]
+    assert [parts[0]["type"], parts[-1]["type"]] == ["message_start", "message_stop"]
+    text = "".join(p["delta"]["text"] for p in parts if p["type"] == "content_block_delta")
+    end = parts[-2]
+    return message_outcome(text, end["usage"], end["delta"]["stop_reason"])
+
+
+def message_outcome(text: str, usage: dict[str, int], reason: str) -> Outcome:
+    """The outcome that a message tells."""
+    prompt_tokens = usage["input_tokens"] + usage["cache_read_input_tokens"]
+    return Outcome(text, prompt_tokens, usage["output_tokens"], MESSAGES_ENDS[reason])
+
+
 @pytest.mark.parametrize("server_name", ["oracle", "smollm"])
 def test_all_routes_agree(server_name: str, request: pytest.FixtureRequest) -> None:
     server: RunningServer = request.getfixturevalue(server_name)
@@ -106,6 +161,12 @@ def test_all_routes_agree(server_name: str, request: pytest.FixtureRequest) -> N
     for path, fields in v1.items():
         outcomes[path] = openai(server, path, fields)
         outcomes[f"{path} stream"] = openai_stream(server, path, fields)
+    outcomes |= {
+        "/v1/responses": responses(server),
+        "/v1/responses stream": responses_stream(server),
+        "/v1/messages": messages(server),
+        "/v1/messages stream": messages_stream(server),
+    }
     distinct = set(outcomes.values())
     assert len(distinct) == 1, outcomes
     assert distinct.pop().generated_tokens == ANSWER_TOKENS

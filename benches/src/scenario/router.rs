@@ -17,8 +17,8 @@ use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use serde_json::{Value, json};
 use text_generation_router::config::{
-    Dtype, EngineConfig, ExecutorKind, HttpLimits, KvCacheDtype, Limits, ModelConfig, RouterConfig,
-    ServeConfig,
+    Dtype, EngineConfig, ExecutorKind, GrammarConfig, HttpLimits, KvCacheDtype, Limits,
+    ModelConfig, RouterConfig, ServeConfig,
 };
 use text_generation_router::mock_shard::{Answer, MockShard, Options};
 use text_generation_router::serve::{Readiness, Server};
@@ -141,7 +141,7 @@ async fn serve_bare(body: Bytes) -> Result<String> {
 async fn serve_router(shard_address: &str) -> Result<String> {
     let listener = TcpListener::bind("127.0.0.1:0").await?;
     let url = format!("http://{}", listener.local_addr()?);
-    let server = Server::new(config(shard_address));
+    let server = Server::new(config(shard_address))?;
     let mut readiness = server.readiness();
     tokio::spawn(server.run(listener, pending()));
     readiness
@@ -183,12 +183,18 @@ fn config(shard_address: &str) -> ServeConfig {
             hostname: "127.0.0.1".to_owned(),
             port: 0,
             shard_address: shard_address.to_owned(),
-            api_key: None,
+            api_keys: vec![],
+            api_keys_file: None,
+            open_metrics: false,
             cors_allow_origin: vec![],
             limits: Limits::default(),
             http: HttpLimits::default(),
             validation_workers: 2,
+            watermark_gamma: 0.5,
+            watermark_delta: 2.0,
+            lame_duck: 0,
             graceful_termination_timeout: 1,
         },
+        grammar: GrammarConfig::default(),
     }
 }

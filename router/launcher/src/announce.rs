@@ -26,7 +26,7 @@ pub fn plan(config: &ServeConfig, address: SocketAddr) {
     if model.executor == ExecutorKind::Oracle {
         tracing::warn!("the oracle executor is for tests: its answers are words without meaning");
     }
-    if !address.ip().is_loopback() && config.router.api_key.is_none() {
+    if !address.ip().is_loopback() && !config.router.needs_keys() {
         tracing::warn!("{address} is reachable from other machines and no API_KEY is set");
     }
 }

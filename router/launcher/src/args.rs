@@ -3,18 +3,24 @@
 //! Every flag is also an environment variable in upper snake case. That of `--hostname` is
 //! `LISTEN_HOSTNAME`: container engines set `HOSTNAME` to the container's id. Rules live in [`crate::resolve`].
 
+use std::ffi::OsStr;
+use std::marker::PhantomData;
 use std::path::PathBuf;
 
 use bytesize::ByteSize;
-use clap::builder::{PossibleValuesParser, TypedValueParser};
-use clap::{ArgAction, Parser};
+use clap::builder::{BoolishValueParser, PossibleValue, PossibleValuesParser, TypedValueParser};
+use clap::error::{ContextKind, ContextValue, ErrorKind};
+use clap::{Arg, ArgAction, Command, Error, Parser};
 use etcetera::BaseStrategy;
 use etcetera::base_strategy::Xdg;
 use serde::de::DeserializeOwned;
 use text_generation_router::config::{
-    Dtype, ExecutorKind, HttpLimits, KvCacheDtype, Limits, Quantize, Secret,
+    Dtype, ExecutorKind, GrammarConfig, HttpLimits, KvCacheDtype, Limits, Quantize, Secret,
 };
 use tracing_subscriber::filter::Targets;
+
+use crate::error::EXIT_CODES;
+use crate::tgi::TgiArgs;
 
 /// Serve a language model over HTTP.
 ///
@@ -22,7 +28,8 @@ use tracing_subscriber::filter::Targets;
 /// 127.0.0.1:3000. Every flag is also an environment variable in upper snake case
 /// (`--max-batch-size` is `MAX_BATCH_SIZE`; `--hostname` is `LISTEN_HOSTNAME`).
 #[derive(Debug, Clone, Parser)]
-#[command(name = "text-generation-launcher", version, max_term_width = 100)]
+#[command(name = "text-generation-launcher", version, max_term_width = 100,
+          after_long_help = exit_codes())]
 pub struct Args {
     #[command(flatten)]
     pub(crate) model: ModelArgs,
@@ -33,10 +40,41 @@ pub struct Args {
     #[command(flatten)]
     pub(crate) limits: LimitArgs,
     #[command(flatten)]
+    pub(crate) grammar: GrammarArgs,
+    #[command(flatten)]
     pub(crate) http: HttpArgs,
     /// The launcher's own behaviour.
     #[command(flatten)]
     pub process: ProcessArgs,
+    #[command(flatten)]
+    pub(crate) action: ActionArgs,
+    #[command(flatten)]
+    pub(crate) tgi: TgiArgs,
+}
+
+impl Args {
+    /// What the launch is for.
+    #[must_use]
+    pub fn action(&self) -> Action {
+        let ActionArgs {
+            env,
+            print_config,
+            dry_run,
+        } = self.action;
+        let wanted = [
+            (env, Action::ReportEnvironment),
+            (print_config, Action::PrintConfig),
+            (dry_run, Action::DryRun),
+        ];
+        let first = wanted.into_iter().find(|(is_wanted, _)| *is_wanted);
+        first.map_or(Action::Serve, |(_, action)| action)
+    }
+
+    /// One line on all flags and variables of TGI that were given in vain; none without any.
+    #[must_use]
+    pub fn notice(&self) -> Option<String> {
+        self.tgi.notice()
+    }
 }
 
 /// What is served.
@@ -61,11 +99,12 @@ pub(crate) struct ModelArgs {
     pub(crate) dtype: Dtype,
     /// Quantize the weights at load: int8 or int4. By default they are what the source is; awq and
     /// gptq only confirm what a folder says itself.
-    #[arg(long, env, value_parser = one_of::<Quantize>(&["int8", "int4", "awq", "gptq"]))]
+    #[arg(long, env,
+          value_parser = one_of::<Quantize>(&["int8", "int4", "awq", "gptq"]).else_try(TGI_QUANTIZE))]
     pub(crate) quantize: Option<Quantize>,
     /// Type of keys and values in the cache; `auto` is bf16, and the weights' type for torch.
     #[arg(long, env, default_value = "auto",
-          value_parser = one_of::<KvCacheDtype>(&["auto", "bf16", "int8"]))]
+          value_parser = one_of::<KvCacheDtype>(&["auto", "bf16", "int8"]).else_try(TGI_KV_CACHE_DTYPE))]
     pub(crate) kv_cache_dtype: KvCacheDtype,
     /// A `tokenizer_config.json` whose chat template replaces the model's own.
     #[arg(long, env, value_name = "PATH")]
@@ -101,14 +140,36 @@ pub(crate) struct ServerArgs {
     /// flags are visible to other users of the machine.
     #[arg(long, env, hide_env_values = true, value_parser = secret)]
     pub(crate) api_key: Option<Secret>,
+    /// Keys of several tenants, as `tenant:key,tenant:key`. Prefer the environment variable here
+    /// too, or --api-keys-file.
+    #[arg(long, env, hide_env_values = true, value_parser = secret)]
+    pub(crate) api_keys: Option<Secret>,
+    /// File of `tenant:key` lines, readable by the server alone; read again at SIGHUP.
+    #[arg(long, env, value_name = "PATH")]
+    pub(crate) api_keys_file: Option<PathBuf>,
+    /// Whether /metrics needs no key where other routes do.
+    #[arg(long, env, default_value_t = false, action = ArgAction::Set, value_name = "BOOL",
+          num_args = 0..=1, default_missing_value = "true",
+          value_parser = clap::builder::BoolishValueParser::new())]
+    pub(crate) open_metrics: bool,
     /// Origin that browsers may call from, such as https://example.org; repeatable. Any, if absent.
     #[arg(long, env, value_delimiter = ',', value_name = "ORIGIN")]
     pub(crate) cors_allow_origin: Vec<String>,
     /// Threads that tokenize.
     #[arg(long, env, default_value_t = 2)]
     pub(crate) validation_workers: usize,
-    /// Seconds that running requests get to finish after SIGTERM.
-    #[arg(long, env, default_value_t = 90)]
+    /// Share of the vocabulary that a watermark favours behind each token.
+    #[arg(long, env, default_value_t = 0.5)]
+    pub(crate) watermark_gamma: f32,
+    /// What a watermark adds to the logits of the favoured tokens.
+    #[arg(long, env, default_value_t = 2.0)]
+    pub(crate) watermark_delta: f32,
+    /// Seconds after SIGTERM in which /health/ready says 503 and requests are still taken, so that
+    /// load balancers look away in time; SIGINT skips them.
+    #[arg(long, env, default_value_t = 5)]
+    pub(crate) lame_duck: u64,
+    /// Seconds that running requests get to finish after SIGTERM, those of --lame-duck included.
+    #[arg(long, short, env, default_value_t = 90)]
     pub(crate) graceful_termination_timeout: u64,
 }
 
@@ -119,6 +180,9 @@ pub(crate) struct EngineArgs {
     /// Processes that run the model together.
     #[arg(long, env, default_value_t = 1)]
     pub(crate) num_shard: u32,
+    /// Whether there are several: only checked against --num-shard.
+    #[arg(long, env, value_name = "BOOL", value_parser = BoolishValueParser::new())]
+    pub(crate) sharded: Option<bool>,
     /// Address at which the processes of one model meet.
     #[arg(long, env, default_value = "localhost")]
     pub(crate) master_addr: String,
@@ -148,7 +212,8 @@ pub(crate) struct EngineArgs {
     pub(crate) kv_memory: Option<ByteSize>,
     /// Whether KV is kept for later requests that begin alike.
     #[arg(long, env, default_value_t = true, action = ArgAction::Set, value_name = "BOOL",
-          value_parser = clap::builder::BoolishValueParser::new())]
+          num_args = 0..=1, default_missing_value = "true",
+          value_parser = BoolishValueParser::new())]
     pub(crate) prefix_caching: bool,
     /// Compute threads. By default the cores this process may use.
     #[arg(long, env)]
@@ -192,6 +257,43 @@ pub(crate) struct LimitArgs {
     /// Messages of one chat request.
     #[arg(long, env, default_value_t = Limits::default().max_messages)]
     pub(crate) max_messages: usize,
+    /// Responses kept for /v1/responses to fetch and to continue; the oldest makes room. 0 keeps
+    /// none.
+    #[arg(long, env, default_value_t = Limits::default().max_stored_responses)]
+    pub(crate) max_stored_responses: usize,
+    /// Bytes of the kept responses, each with its whole conversation; the oldest makes room.
+    #[arg(long, env, default_value_t = Limits::default().max_stored_response_bytes)]
+    pub(crate) max_stored_response_bytes: usize,
+}
+
+/// Grammars, and bounds on them.
+#[derive(Debug, Clone, clap::Args)]
+#[command(next_help_heading = "Grammars")]
+pub(crate) struct GrammarArgs {
+    /// Refuse requests that bring a grammar, a schema or a response format.
+    #[arg(long, env, default_value_t = false, action = ArgAction::Set, value_name = "BOOL",
+          num_args = 0..=1, default_missing_value = "true",
+          value_parser = BoolishValueParser::new())]
+    pub(crate) disable_grammar_support: bool,
+    /// Bytes of one schema, expression or grammar.
+    #[arg(long, env, default_value_t = GrammarConfig::default().max_grammar_bytes)]
+    pub(crate) max_grammar_bytes: usize,
+    /// Milliseconds that making a parser of one may take.
+    #[arg(long, env, default_value_t = GrammarConfig::default().max_grammar_compile_ms)]
+    pub(crate) max_grammar_compile_ms: u64,
+    /// Symbols in the productions of one.
+    #[arg(long, env, default_value_t = GrammarConfig::default().max_grammar_size)]
+    pub(crate) max_grammar_size: usize,
+    /// Work of building the lexer of one, in nodes of regular expressions.
+    #[arg(long, env, default_value_t = GrammarConfig::default().max_grammar_fuel)]
+    pub(crate) max_grammar_fuel: u64,
+    /// States of the lexer of one, 1 to 2 kB each.
+    #[arg(long, env, default_value_t = GrammarConfig::default().max_grammar_lexer_states)]
+    pub(crate) max_grammar_lexer_states: usize,
+    /// Memory for what is known of grammars that were checked.
+    #[arg(long, env, value_name = "SIZE",
+          default_value_t = ByteSize(GrammarConfig::default().grammar_cache_bytes))]
+    pub(crate) grammar_cache: ByteSize,
 }
 
 /// Bounds on connections and bodies.
@@ -232,20 +334,115 @@ pub struct ProcessArgs {
     #[arg(long, env, default_value_t = 600)]
     pub startup_timeout: u64,
     /// One JSON object a log line, for log collectors.
-    #[arg(long, env)]
+    #[arg(long, env, default_value_t = false, action = ArgAction::Set, value_name = "BOOL",
+          num_args = 0..=1, default_missing_value = "true",
+          value_parser = BoolishValueParser::new())]
     pub json_output: bool,
     /// Least level that is logged: error, warn, info, debug, trace, or per-module directives.
     #[arg(long, env, default_value = "info")]
     pub log_level: Targets,
 }
 
-/// Parses one of `names`, spelled as `T` is spelled in the configuration file.
-fn one_of<T>(names: &'static [&'static str]) -> impl TypedValueParser<Value = T>
+/// What is done in the place of serving; at most one.
+#[derive(Debug, Clone, clap::Args)]
+#[command(next_help_heading = "Instead of serving")]
+#[group(multiple = false)]
+pub(crate) struct ActionArgs {
+    /// Print what this server runs on and was built from, for a bug report, and end.
+    #[arg(long, short)]
+    env: bool,
+    /// Print the resolved configuration, each value with where it came from, and end.
+    #[arg(long)]
+    print_config: bool,
+    /// Load the model, print the plan (executor, memory, pages, limits) without serving, and end.
+    #[arg(long)]
+    dry_run: bool,
+}
+
+/// What a launch is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Action {
+    /// To serve.
+    Serve,
+    /// To report on machine and build.
+    ReportEnvironment,
+    /// To show the resolved configuration.
+    PrintConfig,
+    /// To show what would be served.
+    DryRun,
+}
+
+/// TGI's quantizations that are not made or read here, with what comes nearest.
+const TGI_QUANTIZE: &[(&str, &str)] = &[
+    ("bitsandbytes", "int8"),
+    ("bitsandbytes-nf4", "int4"),
+    ("bitsandbytes-fp4", "int4"),
+    ("eetq", "int8"),
+    ("exl2", "int4"),
+    ("fp8", "int8"),
+    ("marlin", "gptq"),
+    ("compressed-tensors", "int8"),
+];
+/// The same for keys and values.
+const TGI_KV_CACHE_DTYPE: &[(&str, &str)] = &[("fp8_e4m3fn", "int8"), ("fp8_e5m2", "int8")];
+
+/// One of `names`, spelled as `T` is spelled in the configuration file.
+fn one_of<T>(names: &'static [&'static str]) -> OneOf<T> {
+    OneOf {
+        names,
+        nearest: &[],
+        value: PhantomData,
+    }
+}
+
+/// Parser of a name.
+#[derive(Clone)]
+struct OneOf<T> {
+    names: &'static [&'static str],
+    /// Names of TGI that are refused, and what to take instead.
+    nearest: &'static [(&'static str, &'static str)],
+    value: PhantomData<T>,
+}
+
+impl<T> OneOf<T> {
+    fn else_try(self, nearest: &'static [(&'static str, &'static str)]) -> Self {
+        Self { nearest, ..self }
+    }
+}
+
+impl<T> TypedValueParser for OneOf<T>
 where
     T: DeserializeOwned + Clone + Send + Sync + 'static,
 {
-    PossibleValuesParser::new(names)
-        .try_map(|name| serde_json::from_value::<T>(serde_json::Value::String(name)))
+    type Value = T;
+
+    fn parse_ref(&self, command: &Command, arg: Option<&Arg>, text: &OsStr) -> Result<T, Error> {
+        let given = text.to_string_lossy();
+        if let Some((name, nearest)) = self.nearest.iter().find(|(name, _)| *name == given) {
+            let flag = arg.and_then(Arg::get_long).unwrap_or_default();
+            let text = format!("--{flag} {name} is not supported here: take --{flag} {nearest}\n");
+            let mut error = Error::raw(ErrorKind::ValueValidation, text);
+            let shown = ContextValue::String(format!("--{flag}"));
+            error.insert(ContextKind::InvalidArg, shown);
+            return Err(error);
+        }
+        PossibleValuesParser::new(self.names)
+            .try_map(|name| serde_json::from_value(serde_json::Value::String(name)))
+            .parse_ref(command, arg, text)
+    }
+
+    fn possible_values(&self) -> Option<Box<dyn Iterator<Item = PossibleValue> + '_>> {
+        Some(Box::new(self.names.iter().map(PossibleValue::new)))
+    }
+}
+
+/// The end of `--help`.
+fn exit_codes() -> String {
+    let mut text = "Exit codes:\n".to_owned();
+    for (code, meaning) in EXIT_CODES {
+        text.push_str(&format!("  {code:>3}  {meaning}\n"));
+    }
+    text
 }
 
 fn secret(text: &str) -> Result<Secret, std::convert::Infallible> {

@@ -4,7 +4,7 @@
 //! the kernel kills it when the thread that started it dies, its standard input closes, and
 //! [`Shard::kill`] takes its whole process group.
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::io::{self, IsTerminal, PipeReader, Read, Write};
 use std::path::PathBuf;
 use std::process::{ExitStatus, Stdio};
@@ -16,6 +16,7 @@ use nix::errno::Errno;
 use nix::sys::prctl;
 use nix::sys::signal::{Signal, killpg};
 use nix::unistd::{Pid, getpid, getppid};
+use serde_json::{Map, Value};
 use tokio::process::{Child, ChildStdin, Command};
 use tokio::sync::oneshot;
 use tokio::time::timeout;
@@ -53,6 +54,45 @@ impl Output {
     }
 }
 
+/// The shard program: the one beside this program, else the one on PATH.
+fn shard_program() -> OsString {
+    let beside = std::env::current_exe()
+        .map(|launcher| launcher.with_file_name(PROGRAM))
+        .ok()
+        .filter(|path| path.is_file());
+    beside.map_or_else(|| PROGRAM.into(), OsString::from)
+}
+
+/// Runs the shard program to its end and reads the JSON object that it prints. What it logs goes
+/// to standard error.
+///
+/// # Errors
+/// [`LaunchError::ServerMissing`], [`LaunchError::Spawn`], [`LaunchError::ShardFailed`].
+pub fn ask_shard(arguments: &[&OsStr]) -> Result<Map<String, Value>, LaunchError> {
+    let output = std::process::Command::new(shard_program())
+        .args(arguments)
+        .stdin(Stdio::null())
+        .stderr(Stdio::inherit())
+        .output()
+        .map_err(cannot_start)?;
+    let failed = || LaunchError::ShardFailed {
+        rank: 0,
+        status: output.status,
+        tail: String::new(),
+    };
+    if !output.status.success() {
+        return Err(failed());
+    }
+    serde_json::from_slice(&output.stdout).map_err(|_| failed())
+}
+
+fn cannot_start(error: io::Error) -> LaunchError {
+    match error.kind() {
+        io::ErrorKind::NotFound => LaunchError::ServerMissing,
+        _ => LaunchError::Spawn(error),
+    }
+}
+
 /// How shards are started.
 #[derive(Debug)]
 pub struct ShardCommand {
@@ -65,12 +105,8 @@ impl ShardCommand {
     /// Shards that read the configuration at `config`: the program beside this one, else on PATH.
     #[must_use]
     pub fn new(config: PathBuf, output: Output) -> Self {
-        let beside = std::env::current_exe()
-            .map(|launcher| launcher.with_file_name(PROGRAM))
-            .ok()
-            .filter(|path| path.is_file());
         Self {
-            program: beside.map_or_else(|| PROGRAM.into(), OsString::from),
+            program: shard_program(),
             config,
             output,
         }
@@ -84,10 +120,7 @@ impl ShardCommand {
     /// # Errors
     /// [`LaunchError::ServerMissing`], [`LaunchError::Spawn`].
     pub fn spawn(&self, rank: u32) -> Result<Shard, LaunchError> {
-        self.start(rank).map_err(|error| match error.kind() {
-            io::ErrorKind::NotFound => LaunchError::ServerMissing,
-            _ => LaunchError::Spawn(error),
-        })
+        self.start(rank).map_err(cannot_start)
     }
 
     fn start(&self, rank: u32) -> io::Result<Shard> {
@@ -97,6 +130,8 @@ impl ShardCommand {
             .arg(rank.to_string())
             .arg("--config")
             .arg(&self.config)
+            .env_remove("API_KEY")
+            .env_remove("API_KEYS")
             .stdin(Stdio::piped())
             .process_group(0)
             .kill_on_drop(true);

@@ -4,12 +4,15 @@ use std::io;
 use std::process::ExitStatus;
 use std::time::Duration;
 
+use text_generation_router::keys::KeysError;
 use text_generation_router::serve::ServeError;
 
 use crate::resolve::Mistakes;
 
 /// Exit code of wrong flags or values.
 pub const EXIT_CONFIG: u8 = 64;
+/// Exit code of a model that cannot be loaded.
+pub const EXIT_MODEL: u8 = 66;
 /// Exit code of an address that cannot be listened on.
 pub const EXIT_ADDRESS: u8 = 69;
 /// Exit code of a shard that cannot be started or kept running, or of a router that failed.
@@ -21,12 +24,42 @@ pub const EXIT_DEADLINE: u8 = 75;
 /// Exit code of a stop that a second signal cut short.
 pub const EXIT_INTERRUPTED: u8 = 130;
 
+/// What each exit code means: the text of `--help` and of the docs.
+pub(crate) const EXIT_CODES: &[(u8, &str)] = &[
+    (
+        0,
+        "stopped by SIGTERM or SIGINT after running requests had finished",
+    ),
+    (EXIT_CONFIG, "a flag or a value is wrong"),
+    (EXIT_MODEL, "the model cannot be found, read or run"),
+    (
+        EXIT_ADDRESS,
+        "the address cannot be listened on, for example because the port is in use",
+    ),
+    (
+        EXIT_FAILED,
+        "a shard failed at its first start, or five times in ten minutes; or the router failed",
+    ),
+    (EXIT_RUN_DIR, "no run directory can be made under TMPDIR"),
+    (
+        EXIT_DEADLINE,
+        "the model was not ready within --startup-timeout",
+    ),
+    (
+        EXIT_INTERRUPTED,
+        "a second signal stopped the server at once",
+    ),
+];
+
 /// The reason why the launcher ended, other than one SIGTERM or SIGINT.
 #[derive(Debug, thiserror::Error)]
 pub enum LaunchError {
     /// Flags contradict each other or are out of range.
     #[error("the configuration has mistakes:{0}")]
     Config(Mistakes),
+    /// The file of keys cannot be used.
+    #[error("--api-keys-file: {0}")]
+    Keys(#[source] KeysError),
     /// The port is taken, or the address is not one of this machine's.
     #[error("cannot listen on {address}: {source}: choose another --port or --hostname")]
     Bind {
@@ -92,6 +125,9 @@ pub enum LaunchError {
         /// What happened last.
         reason: String,
     },
+    /// A report cannot be written.
+    #[error("cannot write to standard output: {0}")]
+    Report(#[source] io::Error),
     /// The router ended by itself.
     #[error("the router failed: {0}")]
     Serve(#[from] ServeError),
@@ -108,9 +144,12 @@ impl LaunchError {
     #[must_use]
     pub fn exit_code(&self) -> u8 {
         match self {
-            Self::Config(_) => EXIT_CONFIG,
+            Self::Config(_) | Self::Keys(_) => EXIT_CONFIG,
             Self::Bind { .. } => EXIT_ADDRESS,
             Self::RunDir(_) => EXIT_RUN_DIR,
+            Self::ShardFailed { status, .. } if status.code() == Some(EXIT_MODEL.into()) => {
+                EXIT_MODEL
+            }
             Self::Deadline { .. } => EXIT_DEADLINE,
             Self::Interrupted => EXIT_INTERRUPTED,
             Self::Signals(_)
@@ -120,6 +159,7 @@ impl LaunchError {
             | Self::ShardDied { .. }
             | Self::Stuck { .. }
             | Self::FailingAgain { .. }
+            | Self::Report(_)
             | Self::Serve(_)
             | Self::Router(_) => EXIT_FAILED,
         }

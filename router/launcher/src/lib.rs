@@ -6,13 +6,18 @@
 pub mod announce;
 pub mod args;
 pub mod child;
+pub mod environment;
 pub mod error;
 pub mod logging;
+pub mod parse;
+pub mod print_config;
+mod ranges;
 pub mod resolve;
 pub mod run_dir;
 pub mod signals;
 pub mod supervise;
 mod tail;
+mod tgi;
 
 #[cfg(test)]
 mod reference;

@@ -6,6 +6,9 @@ use std::path::{Path, PathBuf};
 use clap::{Arg, CommandFactory};
 
 use crate::args::Args;
+use crate::error::EXIT_CODES;
+use crate::ranges;
+use crate::tgi::{HEADING, TABLE};
 
 const HEAD: &str = "\
 # Configuration
@@ -17,20 +20,28 @@ needed: an absent limit is taken from the model and the machine. All mistakes ar
 
 | exit code | meaning |
 |---|---|
-| 0 | stopped by SIGTERM or SIGINT after running requests had finished |
-| 64 | a flag or a value is wrong |
-| 69 | the address cannot be listened on, for example because the port is in use |
-| 70 | a shard failed at its first start, or five times in ten minutes; or the router failed |
-| 73 | no run directory can be made under `TMPDIR` |
-| 75 | the model was not ready within `--startup-timeout` |
-| 130 | a second signal stopped the server at once |
+";
+
+const TGI_HEAD: &str = "
+## TGI's flags without effect
+
+Those of TGI that are not above. Given ones are named in one line at start; a refused one ends the
+launch. `HF_TOKEN`, `HF_HUB_OFFLINE`, `HF_ENDPOINT` and the other variables of the Hugging Face
+libraries work as they say.
+
+| flag | variable | what becomes of it |
+|---|---|---|
 ";
 
 fn page() -> String {
     let mut page = HEAD.to_owned();
+    for (code, meaning) in EXIT_CODES {
+        writeln!(page, "| {code} | {meaning} |").expect("a string takes all");
+    }
     let mut heading = String::new();
     let command = Args::command();
     let shown = command.get_arguments().filter(|flag| !flag.is_hide_set());
+    let shown = shown.filter(|flag| flag.get_help_heading() != Some(HEADING));
     for flag in shown.filter(|flag| flag.get_help_heading().is_some()) {
         let own = flag.get_help_heading().expect("filtered");
         if heading != own {
@@ -42,6 +53,15 @@ fn page() -> String {
             .expect("a string takes all");
         }
         page.push_str(&row(flag));
+    }
+    page.push_str(TGI_HEAD);
+    for foreign in TABLE {
+        let (flag, variable) = match foreign.has_flag() {
+            true => (format!("`{}`", foreign.shown()), foreign.variable()),
+            false => (String::new(), foreign.shown()),
+        };
+        let explanation = foreign.explanation();
+        writeln!(page, "| {flag} | `{variable}` | {explanation} |").expect("a string takes all");
     }
     page
 }
@@ -72,13 +92,20 @@ fn row(flag: &Arg) -> String {
         .or(flag.get_help())
         .map(ToString::to_string)
         .unwrap_or_default();
+    if let Some(range) = flag.get_long().and_then(ranges::of) {
+        write!(help, ". {} to {}", range.start(), range.end()).expect("a string takes all");
+    }
     // The values of a switch say themselves what they are.
-    if choices.len() > 2 {
+    if choices.len() > 2 && choices[0] != "y" {
         write!(help, ". One of `{}`", choices.join("`, `")).expect("a string takes all");
     }
+    let short = flag.get_short();
     format!(
-        "| `--{}` | {} | {} | {} |\n",
+        "| `--{}`{} | {} | {} | {} |\n",
         flag.get_long().expect("every argument is a flag"),
+        short
+            .map(|short| format!(" `-{short}`"))
+            .unwrap_or_default(),
         code(env.unwrap_or_default()),
         code(defaults.join(",")),
         help.replace('\n', " ").replace('|', "\\|"),

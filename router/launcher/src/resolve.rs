@@ -5,11 +5,13 @@ use std::path::Path;
 
 use http::HeaderValue;
 use text_generation_router::config::{
-    Dtype, EngineConfig, ExecutorKind, HttpLimits, KvCacheDtype, Limits, ModelConfig, RouterConfig,
-    ServeConfig,
+    Dtype, EngineConfig, ExecutorKind, GrammarConfig, HttpLimits, KvCacheDtype, Limits,
+    ModelConfig, RouterConfig, ServeConfig,
 };
+use text_generation_router::keys::TenantKey;
 
-use crate::args::{Args, EngineArgs, ModelArgs};
+use crate::args::{Args, EngineArgs, GrammarArgs, ModelArgs, ServerArgs};
+use crate::parse::Parsed;
 
 #[cfg(test)]
 mod tests;
@@ -18,25 +20,18 @@ mod tests;
 const MAX_SOCKET_PATH: usize = 107;
 
 /// Every mistake in the arguments, so that the operator mends all of them in one go.
-#[derive(Debug, Default)]
-pub struct Mistakes(Vec<String>);
+#[derive(Debug, Clone, Default)]
+pub struct Mistakes(pub(crate) Vec<String>);
 
 impl Mistakes {
+    /// Adds one.
+    pub(crate) fn add(&mut self, mistake: String) {
+        self.0.push(mistake);
+    }
+
     fn check(&mut self, ok: bool, mistake: impl FnOnce() -> String) {
         if !ok {
             self.0.push(mistake());
-        }
-    }
-
-    fn positive<T: Default + PartialEq>(&mut self, flag: &str, value: &T) {
-        self.check(*value != T::default(), || {
-            format!("{flag} is 0: give at least 1")
-        });
-    }
-
-    fn positive_if_given<T: Default + PartialEq>(&mut self, flag: &str, value: Option<&T>) {
-        if let Some(value) = value {
-            self.positive(flag, value);
         }
     }
 
@@ -61,17 +56,18 @@ impl Display for Mistakes {
 ///
 /// # Errors
 /// All mistakes found, not the first alone.
-pub fn resolve(args: Args, run_dir: &Path) -> Result<ServeConfig, Mistakes> {
-    let mistakes = find_mistakes(&args, run_dir);
+pub fn resolve(parsed: Parsed, run_dir: &Path) -> Result<ServeConfig, Mistakes> {
+    let mistakes = find_mistakes(&parsed.args, run_dir, parsed.mistakes);
     if mistakes.0.is_empty() {
-        Ok(into_config(args, run_dir))
+        Ok(into_config(parsed.args, run_dir))
     } else {
         Err(mistakes)
     }
 }
 
-fn find_mistakes(args: &Args, run_dir: &Path) -> Mistakes {
-    let mut mistakes = Mistakes::default();
+/// Those found while parsing, then those against rules that span flags.
+fn find_mistakes(args: &Args, run_dir: &Path, mut mistakes: Mistakes) -> Mistakes {
+    mistakes.0.extend(args.tgi.mistakes());
     check_texts(args, &mut mistakes);
     check_model(&args.model, &mut mistakes);
     check_engine(&args.engine, &mut mistakes);
@@ -99,17 +95,28 @@ fn check_texts(args: &Args, mistakes: &mut Mistakes) {
             format!("{flag} is empty: give a value or leave it out")
         });
     }
-    if let Some(key) = &args.server.api_key {
-        mistakes.check(key.is_sendable(), || {
-            "--api-key is empty or holds blanks or characters outside ASCII: no client could send it"
-                .to_owned()
-        });
+    if let Err(mistake) = api_keys(&args.server) {
+        mistakes.check(false, || mistake);
     }
     for origin in &args.server.cors_allow_origin {
         mistakes.check(is_origin(origin), || {
             format!("--cors-allow-origin is {origin:?}: give scheme://host or scheme://host:port")
         });
     }
+}
+
+/// Keys given outside the file.
+fn api_keys(server: &ServerArgs) -> Result<Vec<TenantKey>, String> {
+    let mut keys = Vec::new();
+    if let Some(key) = &server.api_key {
+        let key = TenantKey::of_default_tenant(key.expose());
+        keys.push(key.map_err(|mistake| format!("--api-key: {mistake}"))?);
+    }
+    if let Some(text) = &server.api_keys {
+        let more = TenantKey::parse_all(text.expose());
+        keys.extend(more.map_err(|mistake| format!("--api-keys: {mistake}"))?);
+    }
+    Ok(keys)
 }
 
 /// What no model can make right; the shard checks what depends on the executor it takes.
@@ -148,25 +155,21 @@ fn check_engine(engine: &EngineArgs, mistakes: &mut Mistakes) {
                 .to_owned()
         },
     );
-    mistakes.positive("--num-shard", &engine.num_shard);
-    mistakes.positive("--max-batch-size", &engine.max_batch_size);
-    mistakes.positive(
-        "--max-batch-prefill-tokens",
-        &engine.max_batch_prefill_tokens,
+    mistakes.check(
+        engine
+            .sharded
+            .is_none_or(|sharded| sharded == (engine.num_shard > 1)),
+        || {
+            format!(
+                "--sharded is {}, but --num-shard is {}: leave out --sharded",
+                engine.sharded.unwrap_or_default(),
+                engine.num_shard
+            )
+        },
     );
-    let given = [
-        ("--max-input-tokens", max_input_tokens(engine)),
-        ("--max-total-tokens", engine.max_total_tokens),
-        ("--max-batch-total-tokens", engine.max_batch_total_tokens),
-        ("--num-threads", engine.num_threads),
-        ("--page-tokens", engine.page_tokens),
-    ];
-    for (flag, value) in &given {
-        mistakes.positive_if_given(flag, value.as_ref());
-    }
-    mistakes.positive_if_given("--kv-memory", engine.kv_memory.map(|size| size.0).as_ref());
-    let [input, total, held, ..] = given;
-    if let (Some(input), Some(total)) = (input.1, total.1) {
+    let input = max_input_tokens(engine);
+    let (total, held) = (engine.max_total_tokens, engine.max_batch_total_tokens);
+    if let (Some(input), Some(total)) = (input, total) {
         mistakes.check(input < total, || {
             format!(
                 "--max-input-tokens is {input} and --max-total-tokens {total}, which leaves no \
@@ -174,37 +177,28 @@ fn check_engine(engine: &EngineArgs, mistakes: &mut Mistakes) {
             )
         });
     }
-    mistakes.ordered(total, held);
+    mistakes.ordered(
+        ("--max-total-tokens", total),
+        ("--max-batch-total-tokens", held),
+    );
 }
 
 fn check_limits(args: &Args, mistakes: &mut Mistakes) {
-    let (limits, http) = (&args.limits, &args.http);
-    let sizes = [
-        ("--validation-workers", args.server.validation_workers),
-        ("--max-concurrent-requests", limits.max_concurrent_requests),
-        ("--max-queued-tokens", limits.max_queued_tokens),
-        ("--max-client-batch-size", limits.max_client_batch_size),
-        ("--max-messages", limits.max_messages),
-        ("--payload-limit", http.payload_limit),
-        ("--max-connections", http.max_connections),
-        ("--max-header-bytes", http.max_header_bytes),
-        ("--max-headers", http.max_headers),
-    ];
-    let seconds = [
-        ("--max-queue-seconds", limits.max_queue_seconds),
-        ("--request-timeout", limits.request_timeout),
-        ("--header-timeout", http.header_timeout),
-        ("--body-timeout", http.body_timeout),
-        ("--write-stall-timeout", http.write_stall_timeout),
-        ("--startup-timeout", args.process.startup_timeout),
-    ];
-    sizes
-        .iter()
-        .for_each(|(flag, value)| mistakes.positive(flag, value));
-    seconds
-        .iter()
-        .for_each(|(flag, value)| mistakes.positive(flag, value));
-    mistakes.positive("--max-best-of", &limits.max_best_of);
+    let (http, server) = (&args.http, &args.server);
+    let (gamma, delta) = (server.watermark_gamma, server.watermark_delta);
+    mistakes.check(gamma > 0.0 && gamma < 1.0, || {
+        format!("--watermark-gamma is {gamma}: give a number between 0 and 1")
+    });
+    mistakes.check(delta >= 0.0 && delta.is_finite(), || {
+        format!("--watermark-delta is {delta}: give a number from 0")
+    });
+    let (lame_duck, grace) = (server.lame_duck, server.graceful_termination_timeout);
+    mistakes.check(lame_duck <= grace, || {
+        format!(
+            "--lame-duck is {lame_duck}, above --graceful-termination-timeout, which is {grace}: \
+             lower the one or raise the other"
+        )
+    });
     mistakes.check(http.payload_limit <= http.max_body_bytes_in_flight, || {
         format!(
             "--payload-limit is {}, above --max-body-bytes-in-flight, which is {}: one body must \
@@ -224,8 +218,11 @@ fn socket_path(run_dir: &Path) -> String {
 }
 
 fn into_config(args: Args, run_dir: &Path) -> ServeConfig {
+    // Mistakes in them were found before.
+    let api_keys = api_keys(&args.server).unwrap_or_default();
     ServeConfig {
         engine: engine_config(&args.engine, run_dir),
+        grammar: grammar_config(&args.grammar),
         model: ModelConfig {
             cache_dir: args.model.cache_dir(),
             model_id: args.model.model_id,
@@ -241,7 +238,9 @@ fn into_config(args: Args, run_dir: &Path) -> ServeConfig {
             hostname: args.server.hostname,
             port: args.server.port,
             shard_address: format!("unix:{}", socket_path(run_dir)),
-            api_key: args.server.api_key,
+            api_keys,
+            api_keys_file: args.server.api_keys_file,
+            open_metrics: args.server.open_metrics,
             cors_allow_origin: args.server.cors_allow_origin,
             limits: Limits {
                 max_concurrent_requests: args.limits.max_concurrent_requests,
@@ -253,6 +252,8 @@ fn into_config(args: Args, run_dir: &Path) -> ServeConfig {
                 max_top_n_tokens: args.limits.max_top_n_tokens,
                 max_client_batch_size: args.limits.max_client_batch_size,
                 max_messages: args.limits.max_messages,
+                max_stored_responses: args.limits.max_stored_responses,
+                max_stored_response_bytes: args.limits.max_stored_response_bytes,
                 request_timeout: args.limits.request_timeout,
             },
             http: HttpLimits {
@@ -266,8 +267,23 @@ fn into_config(args: Args, run_dir: &Path) -> ServeConfig {
                 write_stall_timeout: args.http.write_stall_timeout,
             },
             validation_workers: args.server.validation_workers,
+            watermark_gamma: args.server.watermark_gamma,
+            watermark_delta: args.server.watermark_delta,
+            lame_duck: args.server.lame_duck,
             graceful_termination_timeout: args.server.graceful_termination_timeout,
         },
+    }
+}
+
+fn grammar_config(grammar: &GrammarArgs) -> GrammarConfig {
+    GrammarConfig {
+        grammar_support: !grammar.disable_grammar_support,
+        max_grammar_bytes: grammar.max_grammar_bytes,
+        max_grammar_compile_ms: grammar.max_grammar_compile_ms,
+        max_grammar_size: grammar.max_grammar_size,
+        max_grammar_fuel: grammar.max_grammar_fuel,
+        max_grammar_lexer_states: grammar.max_grammar_lexer_states,
+        grammar_cache_bytes: grammar.grammar_cache.0,
     }
 }
 

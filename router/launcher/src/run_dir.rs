@@ -114,10 +114,8 @@ pub(crate) fn remove_sockets(run_dir: &Path, ranks: u32) {
 
 #[cfg(test)]
 mod tests {
-    use clap::Parser;
-
     use super::*;
-    use crate::args::Args;
+    use crate::parse::parse;
     use crate::resolve::resolve;
 
     fn mode(path: &Path) -> u32 {
@@ -167,8 +165,8 @@ mod tests {
     #[test]
     fn only_its_user_can_read_it_and_nothing_stays() {
         let run_dir = RunDir::create().expect("temporary folders work");
-        let args = Args::try_parse_from(["launcher"]).expect("no flag is needed");
-        let config = resolve(args, run_dir.path()).expect("the defaults are right");
+        let parsed = parse(["launcher"]).expect("no flag is needed");
+        let config = resolve(parsed, run_dir.path()).expect("the defaults are right");
         let file = run_dir.write_config(&config).expect("the folder is ours");
         assert_eq!((mode(run_dir.path()), mode(&file)), (0o700, 0o600));
         let written: ServeConfig =

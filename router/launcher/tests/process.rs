@@ -133,14 +133,117 @@ fn a_port_in_use_ends_with_69_before_a_shard_is_started() {
 
 #[test]
 fn a_shard_that_fails_at_first_ends_with_70_and_its_last_lines() {
-    let site = Site::new("echo 'there is no model x' >&2; exit 66");
+    let site = Site::new("echo 'there is no model x' >&2; exit 1");
     let (code, text) = site.run(&[]);
     assert_eq!(code, Some(70), "{text}");
     assert!(
-        text.contains("exit status: 66") && text.contains("there is no model x"),
+        text.contains("exit status: 1") && text.contains("there is no model x"),
         "{text}"
     );
     assert!(!site.has_run_dir());
+}
+
+#[test]
+fn a_model_that_cannot_be_loaded_ends_with_66() {
+    let (code, text) = Site::new("exit 66").run(&[]);
+    assert_eq!(code, Some(66), "{text}");
+}
+
+#[test]
+fn flags_and_variables_of_tgi_without_effect_are_named_in_one_line() {
+    let site = Site::new("exit 66");
+    let mut command = site.command(&["--cuda-graphs", "1,2", "--usage-stats=off"]);
+    let command = command
+        .env("ATTENTION", "paged")
+        .env("MAX_WAITING_TOKENS", "9");
+    let output = command.output().expect("the launcher is built");
+    let text = String::from_utf8(output.stderr).expect("text");
+    let notices: Vec<_> = text
+        .lines()
+        .filter(|line| line.contains("without effect"))
+        .collect();
+    assert_eq!(notices.len(), 1, "{text}");
+    for name in [
+        "--cuda-graphs",
+        "--usage-stats",
+        "--max-waiting-tokens",
+        "ATTENTION",
+    ] {
+        assert!(notices[0].contains(name), "{text}");
+    }
+}
+
+#[test]
+fn a_wrong_variable_and_a_refused_flag_are_named_with_the_others() {
+    let site = Site::new("exit 1");
+    let mut command = site.command(&["--lora-adapters", "a", "--max-batch-size", "0"]);
+    let command = command.env("NUM_SHARD", "many").env("MAX_HEADERS", "0");
+    let output = command.output().expect("the launcher is built");
+    assert_eq!(output.status.code(), Some(64));
+    let text = String::from_utf8(output.stderr).expect("text");
+    for name in [
+        "--lora-adapters",
+        "--max-batch-size is 0",
+        "--num-shard",
+        "--max-headers",
+    ] {
+        assert!(text.contains(name), "{name} is not in {text}");
+    }
+}
+
+/// What the launcher prints to standard output, and its exit code.
+fn printed(site: &Site, flags: &[&str]) -> (Option<i32>, String) {
+    let output = site.command(flags).output().expect("the launcher is built");
+    let text = String::from_utf8(output.stdout).expect("text");
+    (output.status.code(), text)
+}
+
+#[test]
+fn a_dry_run_prints_the_shards_plan_and_leaves_nothing() {
+    let site = Site::new(r#"echo "$@" > asked; echo '{"executor": "native", "num_pages": 7}'"#);
+    let (code, text) = printed(&site, &["--dry-run"]);
+    assert_eq!(
+        (code, text.as_str()),
+        (Some(0), "executor = native\nnum_pages = 7\n")
+    );
+    let (_, text) = printed(&site, &["--dry-run", "--json-output"]);
+    let plan: serde_json::Value = serde_json::from_str(&text).expect("json");
+    assert_eq!(plan["num_pages"], 7);
+    let asked = fs::read_to_string(site.path().join("asked")).expect("the shard was asked");
+    assert!(asked.starts_with("plan --config "), "{asked}");
+    assert!(!site.has_run_dir());
+}
+
+#[test]
+fn a_dry_run_of_a_model_that_cannot_be_loaded_ends_with_66() {
+    let site = Site::new("echo 'there is no model x' >&2; exit 66");
+    let (code, text) = site.run(&["--dry-run"]);
+    assert_eq!(code, Some(66), "{text}");
+    assert!(text.contains("there is no model x"), "{text}");
+}
+
+#[test]
+fn the_report_on_the_environment_needs_no_working_shard() {
+    let (code, text) = printed(&Site::new("exit 1"), &["-e"]);
+    assert_eq!(code, Some(0));
+    for name in [
+        "version = ",
+        "kernel = ",
+        "cpu = ",
+        "memory_total = ",
+        "shard = shard 0 ended",
+    ] {
+        assert!(text.contains(name), "{name} is not in {text}");
+    }
+    let working = Site::new(r#"echo '{"python": "3.13", "packages": {"numpy": "2"}}'"#);
+    let (_, text) = printed(&working, &["--env"]);
+    assert!(text.contains("shard.packages.numpy = 2"), "{text}");
+}
+
+#[test]
+fn two_reports_at_once_are_a_mistake() {
+    let (code, _) = Site::new("").run(&["--env", "--dry-run"]);
+    assert_eq!(code, Some(64));
 }
 
 #[test]

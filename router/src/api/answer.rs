@@ -7,11 +7,12 @@ use futures::Stream;
 use futures::stream::unfold;
 
 use crate::api::detokenize::Detokenizer;
+use crate::api::prompt::{PromptToken, prompt_tokens};
 use crate::api::stop::{StopMatcher, StopText};
 use crate::api::tokenizer::Tokenizer;
 use crate::api::validate::Plan;
 use crate::error::ApiError;
-use crate::generation::{Event, FinishReason, Finished, Generation, Receipt, Token};
+use crate::generation::{Event, FinishReason, Finished, Generation, Progress, Receipt, Token};
 use crate::model::Model;
 
 /// One answer being generated. Dropping it cancels the generation.
@@ -21,9 +22,13 @@ pub struct Answer {
     detokenizer: Detokenizer,
     stop: StopMatcher,
     stop_token_ids: Vec<u32>,
+    /// Special tokens that are part of the text.
+    marks: Vec<u32>,
     max_new_tokens: u32,
     seed: Option<u64>,
     text: String,
+    /// The prompt, until its log probabilities come.
+    prompt: Vec<u32>,
     /// Tokens that stand once a stop string was found.
     kept: Option<u32>,
 }
@@ -35,6 +40,17 @@ pub enum Part {
     Token(TextToken),
     /// The answer is complete.
     End(Outcome),
+}
+
+/// What comes out of an answer, with what is told beside it.
+#[derive(Debug)]
+pub enum Update {
+    /// How far the prefill is; only where `Plan::progress` asks for it.
+    Progress(Progress),
+    /// The prompt's tokens, before the first part; only where `Plan::prompt_logprobs` asks for them.
+    Prompt(Vec<PromptToken>),
+    /// The next part.
+    Part(Part),
 }
 
 /// A token with its text.
@@ -74,6 +90,8 @@ pub struct TopToken {
 pub struct Outcome {
     /// What ended it.
     pub reason: FinishReason,
+    /// The stop string that ended it.
+    pub stop_sequence: Option<String>,
     /// The whole text.
     pub text: String,
     /// The end of the text that came with no token.
@@ -91,23 +109,28 @@ pub struct Outcome {
 /// An answer that has ended.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Completed {
+    /// The prompt's tokens, where `Plan::prompt_logprobs` asks for them.
+    pub prompt: Vec<PromptToken>,
     /// Its tokens.
     pub tokens: Vec<TextToken>,
     /// Its end.
     pub outcome: Outcome,
 }
 
-/// Submits `plan.answers` requests for the same prompt.
+/// Checks the plan's grammar and submits `plan.answers` requests for the same prompt.
 ///
 /// # Errors
-/// When the prompt does not fit, or the queue refuses; requests already submitted are then
-/// cancelled.
-pub fn start(
+/// When the grammar is refused, the prompt does not fit, or the queue refuses; requests already
+/// submitted are then cancelled.
+pub async fn start(
     model: &Model,
     plan: &Plan,
     prompt: &[u32],
     stop_text: StopText,
 ) -> Result<Vec<Answer>, ApiError> {
+    if let Some(grammar) = &plan.grammar {
+        model.grammars.check(grammar).await?;
+    }
     let seed = plan.seed.unwrap_or_else(rand::random);
     let start_one = |number| {
         let request = plan.fit(prompt.to_vec(), (seed, number), model.room())?;
@@ -117,9 +140,15 @@ pub fn start(
             tokenizer,
             stop: StopMatcher::new(plan.stop.clone(), stop_text),
             stop_token_ids: request.stop_token_ids.clone(),
+            marks: plan.marks.clone(),
             max_new_tokens: request.max_new_tokens,
             seed: plan.is_sampled().then_some(request.sampling.seed),
             text: String::new(),
+            prompt: if plan.prompt_logprobs {
+                request.tokens.clone()
+            } else {
+                vec![]
+            },
             kept: None,
             generation: model.submit(request)?,
         })
@@ -131,20 +160,37 @@ impl Answer {
     /// The next part; `None` after the end or an error.
     pub async fn next(&mut self) -> Option<Result<Part, ApiError>> {
         loop {
+            match self.next_update().await? {
+                Ok(Update::Part(part)) => return Some(Ok(part)),
+                Ok(_) => {}
+                Err(error) => return Some(Err(error)),
+            }
+        }
+    }
+
+    /// The next part, or what is told before the first one.
+    pub async fn next_update(&mut self) -> Option<Result<Update, ApiError>> {
+        loop {
             return Some(match self.generation.next().await? {
                 // Drawn before the shard heard of the stop string.
                 Event::Token(_) if self.kept.is_some() => continue,
-                Event::Token(token) => Ok(Part::Token(self.take(token))),
-                Event::Finished(finished) => Ok(Part::End(self.end(&finished))),
+                Event::Token(token) => Ok(Update::Part(Part::Token(self.take(token)))),
+                Event::Finished(finished) => Ok(Update::Part(Part::End(self.end(&finished)))),
+                Event::Progress(progress) => Ok(Update::Progress(progress)),
+                Event::Prompt(logprobs) => {
+                    let ids = std::mem::take(&mut self.prompt);
+                    let prompt = prompt_tokens(&self.tokenizer, ids, logprobs).await;
+                    prompt.map(Update::Prompt)
+                }
                 Event::Failed(error) => Err(error),
             });
         }
     }
 
-    /// All parts that are still to come.
-    pub fn into_parts(self) -> impl Stream<Item = Result<Part, ApiError>> + Send {
+    /// All that is still to come.
+    pub fn into_updates(self) -> impl Stream<Item = Result<Update, ApiError>> + Send {
         unfold(self, |mut answer| async move {
-            Some((answer.next().await?, answer))
+            Some((answer.next_update().await?, answer))
         })
     }
 
@@ -153,11 +199,19 @@ impl Answer {
     /// # Errors
     /// What the generation failed with.
     pub async fn collect(mut self) -> Result<Completed, ApiError> {
-        let mut tokens = Vec::new();
-        while let Some(part) = self.next().await {
-            match part? {
-                Part::Token(token) => tokens.push(token),
-                Part::End(outcome) => return Ok(Completed { tokens, outcome }),
+        let (mut prompt, mut tokens) = (Vec::new(), Vec::new());
+        while let Some(update) = self.next_update().await {
+            match update? {
+                Update::Progress(_) => {}
+                Update::Prompt(all) => prompt = all,
+                Update::Part(Part::Token(token)) => tokens.push(token),
+                Update::Part(Part::End(outcome)) => {
+                    return Ok(Completed {
+                        prompt,
+                        tokens,
+                        outcome,
+                    });
+                }
             }
         }
         Err(ApiError::IncompleteGeneration)
@@ -172,7 +226,10 @@ impl Answer {
             .map(|&(id, logprob)| self.top_token(id, logprob))
             .collect();
         let mut is_last = ends || token.index + 1 >= self.max_new_tokens;
-        let mut piece = if special {
+        let mut piece = if self.marks.contains(&token.id) {
+            let mark = self.tokenizer.piece(token.id);
+            self.detokenizer.finish() + &mark.unwrap_or_default()
+        } else if special {
             String::new()
         } else {
             self.detokenizer.push(token.id)
@@ -222,6 +279,7 @@ impl Answer {
         self.text.push_str(&rest);
         Outcome {
             reason: self.kept.map_or(finished.reason, |_| FinishReason::Stopped),
+            stop_sequence: self.stop.found().map(str::to_owned),
             text: std::mem::take(&mut self.text),
             rest,
             prompt_tokens: finished.prompt_tokens,

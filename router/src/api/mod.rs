@@ -4,11 +4,18 @@
 
 pub mod answer;
 pub mod auth;
+pub(crate) mod browsers;
+pub mod chat;
+pub mod conversation;
 pub mod detokenize;
 pub mod extract;
+pub mod messages;
 pub mod native;
 pub mod openai;
 pub mod openapi;
+pub mod prompt;
+pub(crate) mod request_id;
+pub mod responses;
 pub mod routes;
 pub mod sse;
 pub mod stop;

@@ -3,18 +3,19 @@
 use axum::response::sse::Event;
 
 use crate::api::answer::{self, Answer, Completed, Outcome, Part, TextToken, TopToken};
+use crate::api::prompt::PromptToken;
 use crate::api::sse::{self, Encode, Frames};
 use crate::api::stop::StopText;
 use crate::api::timing::Clock;
 use crate::api::tokenizer::Specials;
 use crate::api::types::native::{
-    BestOfSequence, Details, FinishReason, GenerateRequest, GenerateResponse, StreamDetails,
-    StreamResponse, Token,
+    BestOfSequence, Details, FinishReason, GenerateRequest, GenerateResponse, PrefillEvent,
+    PrefillToken, StreamDetails, StreamResponse, Token,
 };
 use crate::api::validate::{self, Delivery};
 use crate::config::Limits;
-use crate::error::ApiError;
-use crate::generation;
+use crate::error::{ApiError, Form};
+use crate::generation::{self, Progress};
 use crate::model::Model;
 
 /// A native request that the queue took.
@@ -49,7 +50,7 @@ pub async fn submit(
     let characters = request.inputs.chars().count();
     let full_text = parameters.return_full_text.unwrap_or(false);
     let shape = Shape {
-        details: parameters.details.unwrap_or(false),
+        details: parameters.details.unwrap_or(false) || plan.prompt_logprobs,
         prefix: if full_text {
             request.inputs.clone()
         } else {
@@ -58,7 +59,7 @@ pub async fn submit(
     };
     let prompt = encode(model, request.inputs).await?;
     let clock = clock.validated(characters);
-    let answers = answer::start(model, &plan, &prompt, StopText::Keep)?;
+    let answers = answer::start(model, &plan, &prompt, StopText::Keep).await?;
     Ok(Job {
         answers,
         shape,
@@ -117,7 +118,7 @@ pub fn response(answers: Vec<Completed>, shape: &Shape) -> GenerateResponse {
         generated_tokens: best.outcome.generated_tokens,
         seed: best.outcome.seed,
         cached_tokens: best.outcome.receipt.cached_tokens,
-        prefill: vec![],
+        prefill: best.prompt.into_iter().map(PrefillToken::from).collect(),
         tokens: best.tokens.iter().map(Token::from).collect(),
         top_tokens: top_tokens(&best.tokens),
         best_of_sequences: (!others.is_empty()).then_some(others),
@@ -133,7 +134,7 @@ fn best_of_sequence(answer: Completed, shape: &Shape) -> BestOfSequence {
         finish_reason: answer.outcome.reason.into(),
         generated_tokens: answer.outcome.generated_tokens,
         seed: answer.outcome.seed,
-        prefill: vec![],
+        prefill: answer.prompt.into_iter().map(PrefillToken::from).collect(),
         tokens: answer.tokens.iter().map(Token::from).collect(),
         top_tokens: top_tokens(&answer.tokens),
         generated_text: shape.text(answer.outcome.text),
@@ -169,6 +170,11 @@ struct StreamEncoder {
 }
 
 impl Encode for StreamEncoder {
+    fn progress(&mut self, _index: usize, progress: Progress, frames: &mut Frames) {
+        let prefill = progress.into();
+        frames.push_back(sse::json(&PrefillEvent { prefill }));
+    }
+
     fn part(&mut self, _index: usize, part: Part, frames: &mut Frames) -> Result<(), ApiError> {
         match part {
             Part::Token(token) if token.is_last => self.last = Some(token),
@@ -187,7 +193,7 @@ impl Encode for StreamEncoder {
     }
 
     fn error(&self, error: &ApiError) -> Event {
-        sse::json(&error.native_body())
+        sse::json(&Form::Native.body(error))
     }
 }
 
@@ -232,6 +238,16 @@ impl From<&TopToken> for Token {
             text: token.text.clone(),
             logprob: token.logprob,
             special: token.special,
+        }
+    }
+}
+
+impl From<PromptToken> for PrefillToken {
+    fn from(token: PromptToken) -> Self {
+        Self {
+            id: token.id,
+            text: token.text,
+            logprob: token.logprob,
         }
     }
 }

@@ -3,13 +3,14 @@
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use axum::response::sse::Event;
+use serde_json::json;
 use uuid::Uuid;
 
 use crate::api::answer::{Completed, Outcome};
 use crate::api::sse;
-use crate::api::types::openai::{FinishReason, Usage};
-use crate::error::ApiError;
-use crate::generation;
+use crate::api::types::openai::{FinishReason, PrefillProgress, Usage};
+use crate::error::{ApiError, Form};
+use crate::generation::{self, Progress};
 use crate::model::Model;
 
 /// Characters of the weights' fingerprint that `system_fingerprint` shows.
@@ -103,9 +104,33 @@ pub fn done() -> Event {
     Event::default().data("[DONE]")
 }
 
+/// The frame of a prefill that goes on, as a chunk without choices.
+pub fn progress(envelope: &Envelope, object: &str, progress: Progress) -> Event {
+    sse::json(&json!({
+        "id": envelope.id,
+        "object": object,
+        "created": envelope.created,
+        "model": envelope.model,
+        "system_fingerprint": envelope.system_fingerprint,
+        "choices": [],
+        "prefill": PrefillProgress::from(progress),
+    }))
+}
+
 /// The frame of an error.
 pub fn error(error: &ApiError) -> Event {
-    sse::json(&error.openai_body())
+    sse::json(&Form::OpenAi.body(error))
+}
+
+impl From<Progress> for PrefillProgress {
+    fn from(progress: Progress) -> Self {
+        Self {
+            cached: progress.cached,
+            done: progress.done,
+            total: progress.total,
+            eta: progress.eta.as_secs_f32(),
+        }
+    }
 }
 
 impl From<generation::FinishReason> for FinishReason {

@@ -19,9 +19,16 @@ use crate::api::routes;
         routes::chat_tokenize::chat_tokenize,
         routes::chat::chat_completions,
         routes::completions::completions,
+        routes::responses::create,
+        routes::responses::fetch,
+        routes::responses::delete,
+        routes::messages::messages,
+        routes::messages::count_tokens,
         routes::models::models,
         routes::info::info,
-        routes::health::health,
+        routes::health::ready,
+        routes::health::live,
+        routes::health::startup,
         routes::metrics::metrics,
     )
 )]

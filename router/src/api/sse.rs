@@ -11,8 +11,10 @@ use futures::{Stream, StreamExt};
 use http::{HeaderName, HeaderValue};
 use serde::Serialize;
 
-use crate::api::answer::{Answer, Part};
+use crate::api::answer::{Answer, Part, Update};
+use crate::api::prompt::PromptToken;
 use crate::error::ApiError;
+use crate::generation::Progress;
 
 /// Silence after which a comment line shows that the connection lives.
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
@@ -37,6 +39,12 @@ pub trait Encode: Send + 'static {
     /// When the part cannot be said in this format; the stream then ends with the error.
     fn part(&mut self, index: usize, part: Part, frames: &mut Frames) -> Result<(), ApiError>;
 
+    /// Frames that tell how far the prefill of answer number `index` is.
+    fn progress(&mut self, _index: usize, _progress: Progress, _frames: &mut Frames) {}
+
+    /// Frames of the prompt of answer number `index`, before its first part.
+    fn prompt(&mut self, _index: usize, _prompt: Vec<PromptToken>, _frames: &mut Frames) {}
+
     /// The frame of an error, after which nothing follows.
     fn error(&self, error: &ApiError) -> Event;
 
@@ -51,6 +59,13 @@ pub fn json(data: &impl Serialize) -> Event {
         .expect("the response types serialize to one line of JSON")
 }
 
+/// A frame that carries JSON, named by the JSON's own field "type".
+pub fn typed(data: &impl Serialize) -> Event {
+    let data = serde_json::to_value(data).expect("the response types serialize to JSON");
+    let name = data["type"].as_str().unwrap_or_default().to_owned();
+    json(&data).event(name)
+}
+
 /// Sends the answers, interleaved as their tokens come.
 pub fn respond(answers: Vec<Answer>, encoder: impl Encode) -> Response {
     event_stream(frames(answers, encoder))
@@ -62,24 +77,26 @@ fn event_stream(frames: impl Stream<Item = Event> + Send + 'static) -> Response 
     ([NO_BUFFERING], sse).into_response()
 }
 
-type NumberedParts = BoxStream<'static, (usize, Result<Part, ApiError>)>;
+type NumberedUpdates = BoxStream<'static, (usize, Result<Update, ApiError>)>;
 
 struct Driver<E> {
-    parts: SelectAll<NumberedParts>,
+    updates: SelectAll<NumberedUpdates>,
     encoder: E,
     frames: Frames,
     done: bool,
 }
 
 fn frames<E: Encode>(answers: Vec<Answer>, mut encoder: E) -> impl Stream<Item = Event> + Send {
-    let numbered = answers
-        .into_iter()
-        .enumerate()
-        .map(|(index, answer)| answer.into_parts().map(move |part| (index, part)).boxed());
+    let numbered = answers.into_iter().enumerate().map(|(index, answer)| {
+        answer
+            .into_updates()
+            .map(move |update| (index, update))
+            .boxed()
+    });
     let mut frames = Frames::new();
     encoder.begin(&mut frames);
     let driver = Driver {
-        parts: select_all(numbered),
+        updates: select_all(numbered),
         encoder,
         frames,
         done: false,
@@ -98,18 +115,27 @@ impl<E: Encode> Driver<E> {
     }
 
     async fn advance(&mut self) {
-        let Some((index, part)) = self.parts.next().await else {
+        let Some((index, update)) = self.updates.next().await else {
             self.encoder.finish(&mut self.frames);
             self.done = true;
             return;
         };
-        let encoded = part.and_then(|part| self.encoder.part(index, part, &mut self.frames));
-        if let Err(error) = encoded {
+        if let Err(error) = update.and_then(|update| self.encode(index, update)) {
             self.frames.push_back(self.encoder.error(&error));
             // Cancels the other answers.
-            self.parts = SelectAll::new();
+            self.updates = SelectAll::new();
             self.done = true;
         }
+    }
+
+    fn encode(&mut self, index: usize, update: Update) -> Result<(), ApiError> {
+        let frames = &mut self.frames;
+        match update {
+            Update::Progress(progress) => self.encoder.progress(index, progress, frames),
+            Update::Prompt(prompt) => self.encoder.prompt(index, prompt, frames),
+            Update::Part(part) => self.encoder.part(index, part, frames)?,
+        }
+        Ok(())
     }
 }
 

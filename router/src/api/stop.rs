@@ -22,6 +22,8 @@ pub struct StopMatcher {
     tail: String,
     /// Bytes at the end of `tail` that were not given out.
     held: usize,
+    /// The stop string that was found.
+    found: Option<String>,
 }
 
 /// What one piece of text did.
@@ -42,6 +44,7 @@ impl StopMatcher {
             mode,
             tail: String::new(),
             held: 0,
+            found: None,
         }
     }
 
@@ -61,6 +64,7 @@ impl StopMatcher {
             } else {
                 start
             };
+            self.found = Some(self.tail[start..end].to_owned());
             // Text before `shown` is out already; only a kept stop string can begin there.
             let text = self.tail.get(shown..until).unwrap_or_default().to_owned();
             (self.tail, self.held) = (String::new(), 0);
@@ -78,6 +82,12 @@ impl StopMatcher {
             text,
             stopped: false,
         }
+    }
+
+    /// The stop string that ended the answer.
+    #[must_use]
+    pub fn found(&self) -> Option<&str> {
+        self.found.as_deref()
     }
 
     /// The text still held back, when nothing follows.

@@ -11,6 +11,8 @@ use minijinja::{Environment, Error, ErrorKind, Value, context};
 use serde::Serialize;
 use serde_json::ser::{Formatter, PrettyFormatter};
 
+use crate::api::conversation::ToolFormat;
+
 /// Work one render may do, in minijinja's unit: an instruction or 64 bytes. Enough for a thousand
 /// messages and tens of megabytes of text.
 const FUEL: u64 = 2_000_000;
@@ -19,6 +21,12 @@ const FUEL: u64 = 2_000_000;
 const CONTINUE_TAG: &str = "[[continue-final-message]]";
 
 const NAME: &str = "chat";
+
+/// The role that OpenAI's clients give to what others call the system.
+const DEVELOPER: &str = "developer";
+
+/// What no template says by itself.
+const PROBE: &str = "[[a message of the system]]";
 
 /// One message as templates see it.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -38,12 +46,29 @@ pub struct Message {
     pub tool_call_id: Option<String>,
 }
 
+impl Message {
+    /// A text.
+    #[must_use]
+    pub fn text(role: &str, text: &str) -> Self {
+        Self {
+            role: role.to_owned(),
+            content: Some(text.to_owned()),
+            name: None,
+            tool_calls: None,
+            tool_call_id: None,
+        }
+    }
+}
+
 /// A model's compiled template.
 #[derive(Debug)]
 pub struct ChatTemplate {
     environment: Environment<'static>,
     bos: String,
     eos: String,
+    tool_format: Option<&'static ToolFormat>,
+    /// Whether it has words of its own for the role "developer".
+    knows_developer: bool,
 }
 
 /// The template does not compile, or does not accept the conversation.
@@ -76,21 +101,48 @@ impl ChatTemplate {
             environment,
             bos: bos.to_owned(),
             eos: eos.to_owned(),
+            tool_format: ToolFormat::of_template(source),
+            knows_developer: source.contains(DEVELOPER),
         })
     }
 
-    /// The conversation's text up to where the model writes. A last message of the assistant is
+    /// How the model writes calls of tools, when the template tells it about them.
+    #[must_use]
+    pub fn tool_format(&self) -> Option<&'static ToolFormat> {
+        self.tool_format
+    }
+
+    /// Whether the role is more than a word to it.
+    #[must_use]
+    pub fn knows_role(&self, role: &str) -> bool {
+        role != DEVELOPER || self.knows_developer
+    }
+
+    /// Whether it writes a message of the system.
+    #[must_use]
+    pub fn shows_system(&self) -> bool {
+        let probe = [Message::text("system", PROBE), Message::text("user", "x")];
+        let text = self.render_all(&probe, &[], true);
+        text.is_ok_and(|text| text.contains(PROBE))
+    }
+
+    /// The text of messages, and of tools for a template that knows them, up to where the model
+    /// writes. A last message of the assistant is
     /// left open, so that the model continues it.
     ///
     /// # Errors
     /// When the template refuses the messages or takes too much work.
-    pub fn render(&self, messages: &[Message]) -> Result<String, TemplateError> {
+    pub fn render(
+        &self,
+        messages: &[Message],
+        tools: &[serde_json::Value],
+    ) -> Result<String, TemplateError> {
         let Some(open) = open_message(messages) else {
-            return self.render_all(messages, true);
+            return self.render_all(messages, tools, true);
         };
         let mut messages = messages.to_vec();
         *messages.last_mut().expect("open_message found it") = open;
-        let text = self.render_all(&messages, false)?;
+        let text = self.render_all(&messages, tools, false)?;
         let end = text.rfind(CONTINUE_TAG).ok_or_else(|| {
             let reason = "it does not write the last assistant message, which is to be continued";
             TemplateError(reason.to_owned())
@@ -98,14 +150,20 @@ impl ChatTemplate {
         Ok(text[..end].to_owned())
     }
 
-    fn render_all(&self, messages: &[Message], prompt: bool) -> Result<String, TemplateError> {
+    fn render_all(
+        &self,
+        messages: &[Message],
+        tools: &[serde_json::Value],
+        prompt: bool,
+    ) -> Result<String, TemplateError> {
+        let tools = (!tools.is_empty()).then(|| Value::from(Serde(tools)));
         let template = self.environment.get_template(NAME).expect("new added it");
         let variables = context! {
             messages => Value::from(Serde(messages)),
             bos_token => &self.bos,
             eos_token => &self.eos,
             add_generation_prompt => prompt,
-            tools => (),
+            tools => tools,
         };
         template.render(variables).map_err(explain)
     }

@@ -7,9 +7,13 @@
 use std::collections::HashSet;
 use std::ops::Range;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::Instant;
+
+use crate::rate::Rate;
 
 /// Longest time that a stretch of [`STRETCH_BYTES`] of a text may take to encode: natural text takes
 /// a tenth of it.
@@ -24,6 +28,10 @@ pub struct Tokenizer {
     inner: Arc<tokenizers::Tokenizer>,
     special_ids: HashSet<u32>,
     workers: Arc<Semaphore>,
+    /// Bytes encoded by one worker.
+    rate: Rate,
+    /// Bytes that wait for a worker.
+    waiting: AtomicUsize,
 }
 
 /// Whether the tokenizer puts its own special tokens (such as BOS) around the text.
@@ -57,8 +65,11 @@ pub enum TokenizeError {
     #[error("tokenizing the text took longer than {} s; send a shorter or more natural text", .0.as_secs())]
     TooSlow(Duration),
     /// All workers were busy for [`WORKER_LIMIT`].
-    #[error("no tokenizer worker was free for {} s; try again", WORKER_LIMIT.as_secs())]
-    Busy,
+    #[error("no tokenizer worker was free for {} s", WORKER_LIMIT.as_secs())]
+    Busy {
+        /// When those that wait should be done.
+        retry_after: Duration,
+    },
 }
 
 impl Tokenizer {
@@ -81,6 +92,8 @@ impl Tokenizer {
             special_ids: special_ids.collect(),
             inner: Arc::new(inner),
             workers: Arc::new(Semaphore::new(workers.max(1))),
+            rate: Rate::default(),
+            waiting: AtomicUsize::new(0),
         })
     }
 
@@ -135,6 +148,13 @@ impl Tokenizer {
         self.special_ids.contains(&id)
     }
 
+    /// Special tokens that stand for exactly this text.
+    #[must_use]
+    pub fn special_ids_of(&self, text: &str) -> Vec<u32> {
+        let ids = self.inner.token_to_id(text).into_iter();
+        ids.filter(|&id| self.is_special(id)).collect()
+    }
+
     /// The vocabulary's entry for an id: the text of special tokens.
     #[must_use]
     pub fn piece(&self, id: u32) -> Option<String> {
@@ -146,7 +166,8 @@ impl Tokenizer {
         bytes: usize,
         work: impl FnOnce(&tokenizers::Tokenizer) -> tokenizers::Result<T> + Send + 'static,
     ) -> Result<T, TokenizeError> {
-        let permit = self.free_worker().await?;
+        let permit = self.free_worker(bytes).await?;
+        let started = Instant::now();
         let inner = Arc::clone(&self.inner);
         let task = tokio::task::spawn_blocking(move || {
             let _permit = permit;
@@ -156,16 +177,41 @@ impl Tokenizer {
         match tokio::time::timeout(limit, task).await {
             Err(_) => Err(TokenizeError::TooSlow(limit)),
             Ok(Err(panic)) => Err(TokenizeError::Refused(panic.to_string())),
-            Ok(Ok(result)) => result,
+            Ok(Ok(result)) => {
+                self.rate.measured(bytes as u64, started.elapsed());
+                result
+            }
         }
     }
 
-    async fn free_worker(&self) -> Result<OwnedSemaphorePermit, TokenizeError> {
+    async fn free_worker(&self, bytes: usize) -> Result<OwnedSemaphorePermit, TokenizeError> {
+        let _waits = Waiting::new(&self.waiting, bytes);
         let permit = Arc::clone(&self.workers).acquire_owned();
         match tokio::time::timeout(WORKER_LIMIT, permit).await {
-            Err(_) => Err(TokenizeError::Busy),
+            Err(_) => Err(TokenizeError::Busy {
+                retry_after: self.rate.retry_after(self.waiting.load(Ordering::Relaxed)),
+            }),
             Ok(permit) => Ok(permit.expect("the semaphore is never closed")),
         }
+    }
+}
+
+/// A text's share of the bytes that wait; taken back by drop.
+struct Waiting<'a> {
+    all: &'a AtomicUsize,
+    bytes: usize,
+}
+
+impl<'a> Waiting<'a> {
+    fn new(all: &'a AtomicUsize, bytes: usize) -> Self {
+        all.fetch_add(bytes, Ordering::Relaxed);
+        Self { all, bytes }
+    }
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.all.fetch_sub(self.bytes, Ordering::Relaxed);
     }
 }
 

@@ -2,16 +2,23 @@
 //! can be decided without tokens (`native`, `chat`, `completion` make a [`Plan`]), then, with the
 //! tokens of the prompt, whether it fits ([`Plan::fit`]).
 
+use crate::api::conversation::Turn;
 use crate::error::ApiError;
-use crate::request::{Sampling, ValidRequest};
+use crate::grammar::Grammar;
+use crate::request::{Sampling, ValidRequest, Watermark};
 
 mod check;
+mod grammar;
+mod messages;
 mod native;
 mod openai;
+mod responses;
 
 pub use check::invalid;
+pub use messages::message;
 pub use native::native;
 pub use openai::{chat, completion};
+pub use responses::response;
 
 use check::at_most;
 
@@ -34,6 +41,16 @@ pub struct Plan {
     pub ignore_eos: bool,
     /// Answers to draw for each prompt, at least 1.
     pub answers: u32,
+    /// Special tokens that are part of the answers' text.
+    pub marks: Vec<u32>,
+    /// What the answers must follow. [`crate::api::answer::start`] checks it.
+    pub grammar: Option<Grammar>,
+    /// Whether the prompt's log probabilities are reported; the whole prompt is then computed.
+    pub prompt_logprobs: bool,
+    /// Whether a stream tells how far a long prefill is.
+    pub progress: bool,
+    /// Whether the answers are marked as generated.
+    pub watermark: bool,
 }
 
 /// What a model has room for.
@@ -43,6 +60,8 @@ pub struct Room<'a> {
     pub max_input_tokens: u32,
     /// Longest prompt and answer together, in tokens.
     pub max_total_tokens: u32,
+    /// The watermark of answers that shall have one.
+    pub watermark: Watermark,
     /// Ids that end an answer.
     pub eos_token_ids: &'a [u32],
 }
@@ -56,7 +75,40 @@ pub enum Delivery {
     Stream,
 }
 
+impl Default for Plan {
+    /// One sampled answer from the model's own distribution.
+    fn default() -> Self {
+        Self {
+            sampling: Sampling::default(),
+            seed: None,
+            max_new_tokens: None,
+            truncate: None,
+            stop: vec![],
+            top_n_tokens: 0,
+            ignore_eos: false,
+            answers: 1,
+            marks: vec![],
+            grammar: None,
+            prompt_logprobs: false,
+            progress: false,
+            watermark: false,
+        }
+    }
+}
+
 impl Plan {
+    /// For an answer of this turn; calls that are forced go before another form of the answer.
+    ///
+    /// # Errors
+    /// When the tools' schemas are none.
+    pub fn of_turn(mut self, turn: &Turn) -> Result<Self, ApiError> {
+        if let Some(schema) = &turn.forced {
+            self.grammar = Some(Grammar::json_schema("tools", schema)?);
+        }
+        self.marks.clone_from(&turn.marks);
+        Ok(self)
+    }
+
     /// Whether tokens are drawn at random.
     #[must_use]
     pub fn is_sampled(&self) -> bool {
@@ -93,10 +145,14 @@ impl Plan {
             max_new_tokens,
             sampling: Sampling {
                 seed,
+                watermark: self.watermark.then_some(room.watermark),
                 ..self.sampling
             },
             stop_token_ids,
             top_n_tokens: self.top_n_tokens,
+            grammar: self.grammar.clone(),
+            prompt_logprobs: self.prompt_logprobs,
+            progress: self.progress,
         })
     }
 }

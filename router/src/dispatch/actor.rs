@@ -16,8 +16,8 @@ use tokio::time::{Instant, sleep_until};
 use tonic::Status;
 
 use super::in_flight::InFlight;
-use super::{Admission, Message, unavailable};
-use crate::error::{ApiError, Limit, ShardError, ShardErrorCode};
+use super::{Admission, Message};
+use crate::error::{Limit, ShardError, ShardErrorCode};
 use crate::generation::Event;
 use crate::metrics;
 use crate::pb;
@@ -104,7 +104,9 @@ impl Actor {
             Message::Close => {
                 for entry in self.queue.drain() {
                     // Closed only when the client is gone.
-                    let _ = entry.events.try_send(Event::Failed(unavailable()));
+                    let _ = entry
+                        .events
+                        .try_send(Event::Failed(self.admission.unavailable()));
                 }
                 self.lose_shard("the model was replaced");
             }
@@ -131,11 +133,13 @@ impl Actor {
             load: None,
         });
         self.admission.connected.store(true, Ordering::Release);
+        self.admission.outage.end();
     }
 
     /// Fails what the shard was working on. What waits in the queue goes on waiting.
     fn lose_shard(&mut self, reason: &str) {
         self.admission.connected.store(false, Ordering::Release);
+        self.admission.outage.begin();
         if let Some(mut shard) = self.shard.take() {
             let message = format!("the shard was lost: {reason}");
             let error = ShardError {
@@ -163,6 +167,14 @@ impl Actor {
     fn on_step(&mut self, step: pb::Step) {
         let Some(shard) = &mut self.shard else { return };
         let write_stall = self.admission.limits.write_stall;
+        for run in step.prompt_logprobs {
+            if let Some(id) = shard.in_flight.prompt(run) {
+                shard.cancels.push_back(cancel(id, None));
+            }
+        }
+        for progress in &step.progress {
+            shard.in_flight.progress(progress);
+        }
         for token in step.tokens {
             if let Some(id) = shard.in_flight.token(token, write_stall) {
                 shard.cancels.push_back(cancel(id, None));
@@ -220,7 +232,9 @@ impl Actor {
             let error = if self.shard.is_some() {
                 self.admission.overloaded(Limit::QueueTime(queue_time))
             } else {
-                ApiError::Unavailable("no shard was connected in time; try again later".into())
+                self.admission
+                    .outage
+                    .refusal("no shard was connected in time")
             };
             // Closed only when the client is gone.
             let _ = entry.events.try_send(Event::Failed(error));

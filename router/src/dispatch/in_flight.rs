@@ -7,13 +7,20 @@ use tokio::sync::mpsc;
 use tokio::time::Instant;
 
 use crate::error::{ApiError, ShardError, ShardErrorCode};
-use crate::generation::{Event, FinishReason, Finished, Receipt, Token};
+use crate::generation::{Event, FinishReason, Finished, Progress, Receipt, Token, TokenLogprob};
 use crate::metrics;
 use crate::pb;
 use crate::queue::{Entry, Ticket};
 
 /// Events that may wait before their reader counts as behind.
 const READER_SLACK: usize = 512;
+
+/// Reports of progress that may wait for their reader; further ones are dropped.
+const MAX_REPORTS: usize = 2;
+
+/// Events of a request beside its tokens that may wait for their reader: reports, what the model
+/// makes of the prompt, the end.
+pub(super) const MAX_OTHER_EVENTS: usize = MAX_REPORTS + 2;
 
 /// The requests of one stream that have no terminal event yet, cancelled ones included: they use
 /// the shard's credit until the shard says that they ended.
@@ -31,6 +38,9 @@ struct Running {
     /// From submission to the hand-over to the shard.
     queued: Duration,
     next_index: u32,
+    max_new_tokens: u32,
+    /// What the model makes of the prompt, if somebody wants it; gathered until the first token.
+    prompt: Option<Vec<TokenLogprob>>,
     last_token: Instant,
     /// Since when the reader is behind.
     behind_since: Option<Instant>,
@@ -52,6 +62,8 @@ impl InFlight {
             submitted: entry.submitted,
             queued: entry.submitted.elapsed(),
             next_index: 0,
+            max_new_tokens: entry.request.max_new_tokens,
+            prompt: entry.request.prompt_logprobs.then(Vec::new),
             last_token: entry.submitted,
             behind_since: None,
             kept: None,
@@ -90,6 +102,29 @@ impl InFlight {
         Some(id)
     }
 
+    /// Takes what the model makes of a run of prompt tokens. Returns the request's id when it must
+    /// be cancelled because of it.
+    pub(super) fn prompt(&mut self, run: pb::PromptLogprobs) -> Option<u64> {
+        let id = run.request_id;
+        let Some(request) = self.requests.get_mut(&id) else {
+            metrics::unknown_event();
+            return None;
+        };
+        let error = request.as_mut()?.prompt(run)?;
+        let running = request.take()?;
+        running.end(Event::Failed(error));
+        Some(id)
+    }
+
+    /// Passes on how far a prefill is.
+    pub(super) fn progress(&mut self, progress: &pb::Progress) {
+        match self.requests.get(&progress.request_id) {
+            Some(Some(running)) => running.progress(progress),
+            Some(None) => {}
+            None => metrics::unknown_event(),
+        }
+    }
+
     /// Ends a request.
     pub(super) fn finished(&mut self, finished: pb::Finished) {
         match self.requests.remove(&finished.request_id) {
@@ -117,8 +152,7 @@ impl Running {
             );
             return Some(protocol_error(message).into());
         }
-        // One place of the channel is the terminal event's.
-        if token.index as usize + 1 >= self.events.max_capacity() {
+        if token.index >= self.max_new_tokens {
             let message = format!(
                 "the shard sent more than the {} tokens asked for",
                 token.index
@@ -136,19 +170,52 @@ impl Running {
         if self.reader_stalls(now, write_stall) {
             return Some(ApiError::SlowReader(write_stall));
         }
+        if let Some(prompt) = self.prompt.take() {
+            // As below.
+            let _ = self.events.try_send(Event::Prompt(prompt));
+        }
         let token = Token {
             index: token.index,
             id: token.token_id,
             logprob: token.logprob,
-            top: token
-                .top
-                .iter()
-                .map(|top| (top.token_id, top.logprob))
-                .collect(),
+            top: top(&token.top),
         };
         // Only a reader that is gone can make this fail, and it has sent its cancel.
         let _ = self.events.try_send(Event::Token(token));
         None
+    }
+
+    /// Keeps a run of the prompt; returns why the request must end instead.
+    fn prompt(&mut self, run: pb::PromptLogprobs) -> Option<ApiError> {
+        let start = run.start as usize;
+        let Some(prompt) = self
+            .prompt
+            .as_mut()
+            .filter(|prompt| prompt.len() + 1 == start)
+        else {
+            let message = format!("the shard sent prompt tokens from {start} on out of turn");
+            return Some(protocol_error(message).into());
+        };
+        let tokens = run.tokens.iter().map(|token| TokenLogprob {
+            logprob: token.logprob,
+            top: top(&token.top),
+        });
+        prompt.extend(tokens);
+        None
+    }
+
+    fn progress(&self, progress: &pb::Progress) {
+        let unread = self.events.max_capacity() - self.events.capacity();
+        if unread >= MAX_REPORTS {
+            return;
+        }
+        // Only a reader that is gone can make this fail.
+        let _ = self.events.try_send(Event::Progress(Progress {
+            cached: progress.cached_tokens,
+            done: progress.done_tokens,
+            total: progress.total_tokens,
+            eta: Duration::from_micros(progress.eta_us),
+        }));
     }
 
     fn reader_stalls(&mut self, now: Instant, write_stall: Duration) -> bool {
@@ -216,6 +283,13 @@ impl Running {
         // As in `token`.
         let _ = self.events.try_send(event);
     }
+}
+
+fn top(tokens: &[pb::TopToken]) -> Vec<(u32, f32)> {
+    tokens
+        .iter()
+        .map(|token| (token.token_id, token.logprob))
+        .collect()
 }
 
 fn protocol_error(message: String) -> ShardError {

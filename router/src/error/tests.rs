@@ -4,6 +4,8 @@ use axum::middleware::from_fn;
 use axum::routing::post;
 use tower::ServiceExt;
 
+use serde_json::Value;
+
 use super::*;
 
 const RETRY_AFTER: Duration = Duration::from_secs(7);
@@ -73,6 +75,36 @@ async fn v1_routes_answer_in_openais_form_with_the_same_headers() {
     assert_eq!(body["error"]["code"], "engine_failed");
 }
 
+#[tokio::test]
+async fn messages_routes_answer_in_anthropics_form_and_statuses() {
+    for path in ["/v1/messages", "/v1/messages/count_tokens"] {
+        let (response, body) = answer(path, ApiError::invalid("top_k", "top_k is odd")).await;
+        assert_eq!(response.status(), 400, "{path}");
+        let error = serde_json::json!({"type": "invalid_request_error", "message": "top_k is odd"});
+        assert_eq!(body, serde_json::json!({"type": "error", "error": error}));
+    }
+    let (response, body) = answer("/v1/messages", overloaded()).await;
+    assert_eq!(response.status(), 429);
+    assert_eq!(response.headers()["retry-after"], "7");
+    assert_eq!(body["error"]["type"], "rate_limit_error");
+    for (error, status, kind) in [
+        (shard_error(), 500, "api_error"),
+        (ApiError::PayloadTooLarge, 413, "request_too_large"),
+        (ApiError::Timeout(RETRY_AFTER), 504, "timeout_error"),
+        (ApiError::Internal("x".into()), 500, "api_error"),
+        (ApiError::MethodNotAllowed, 405, "invalid_request_error"),
+        (ApiError::NotFound, 404, "not_found_error"),
+    ] {
+        let (response, body) = answer("/v1/messages", error).await;
+        assert_eq!(
+            (response.status().as_u16(), &body["error"]["type"]),
+            (status, &kind.into())
+        );
+    }
+    let (_, body) = answer("/v1/messagesX", overloaded()).await;
+    assert_eq!(body["error"]["code"], "overloaded");
+}
+
 #[test]
 fn every_error_has_its_status_and_type() {
     let second = Duration::from_secs(1);
@@ -89,12 +121,28 @@ fn every_error_has_its_status_and_type() {
         ),
         (ApiError::NotFound, 404, "not_found"),
         (ApiError::MethodNotAllowed, 405, "method_not_allowed"),
-        (ApiError::Unauthorized, 401, "unauthorized"),
+        (
+            ApiError::Unauthorized(Challenge::Bearer),
+            401,
+            "unauthorized",
+        ),
         (ApiError::ModelNotFound(text()), 404, "model_not_found"),
+        (ApiError::AdapterNotFound(text()), 404, "adapter_not_found"),
+        (
+            ApiError::ResponseNotFound(text()),
+            404,
+            "response_not_found",
+        ),
         (ApiError::TemplateError(text()), 422, "template_error"),
         (overloaded(), 429, "overloaded"),
-        (ApiError::Unhealthy(text()), 503, "healthcheck"),
-        (ApiError::Unavailable(text()), 503, "unavailable"),
+        (
+            ApiError::Unavailable {
+                reason: text(),
+                retry_after: second,
+            },
+            503,
+            "unavailable",
+        ),
         (shard_error(), 424, "generation"),
         (ApiError::Timeout(second), 504, "timeout"),
         (ApiError::SlowReader(second), 408, "slow_reader"),

@@ -47,6 +47,7 @@ fn row(metric: &Metric) -> String {
         Unit::Tokens => "tokens",
         Unit::Pages => "pages",
         Unit::Requests => "requests",
+        Unit::Bytes => "bytes",
         Unit::Events => "",
     };
     format!(

@@ -38,6 +38,7 @@ pub(crate) enum Unit {
     Tokens,
     Pages,
     Requests,
+    Bytes,
     Events,
 }
 
@@ -86,11 +87,14 @@ macro_rules! table {
     };
 }
 
-use Unit::{Events, Microseconds, Pages, Requests, Seconds, Tokens};
+use Unit::{Bytes, Events, Microseconds, Pages, Requests, Seconds, Tokens};
 
 table! {
     "Requests" {
         REQUEST_COUNT = counter("tgi_request_count", Requests, "requests received").of_tgi();
+        TENANT_REQUESTS = counter("tgi_tenant_requests", Requests,
+            "requests that were let in, health routes apart")
+            .by(&[("tenant", "name of the key's tenant, `default` without keys")]);
         REQUEST_SUCCESS = counter("tgi_request_success", Requests, "answers completed").of_tgi();
         REQUEST_FAILURE = counter("tgi_request_failure", Requests, "requests refused or failed")
             .by(&[("err", "`error_type` of the error")]).of_tgi();
@@ -118,6 +122,15 @@ table! {
             "tokens generated for a request").of_tgi();
         REQUEST_CACHED_TOKENS = histogram("tgi_request_cached_tokens", Tokens,
             "prompt tokens of a request taken from the cache");
+    }
+    "Stored responses" {
+        STORED_RESPONSES = gauge("tgi_stored_responses", Events,
+            "responses kept for `/v1/responses`");
+        STORED_RESPONSE_BYTES = gauge("tgi_stored_response_bytes", Bytes,
+            "bytes of these responses and their conversations");
+        DROPPED_RESPONSES = counter("tgi_dropped_responses", Events,
+            "responses that made room for newer ones, or were too large to be kept")
+            .by(&[("limit", "`stored_responses`, `stored_response_bytes`")]);
     }
     "HTTP" {
         CONNECTIONS = counter("tgi_connections", Events, "connections accepted");

@@ -74,7 +74,9 @@ impl Engine {
         match command.command {
             Some(Command::Admit(admit)) => {
                 for request in admit.requests {
-                    self.admit(request);
+                    for step in self.admit(request) {
+                        self.say_event(pb::engine_event::Event::Step(step)).await;
+                    }
                 }
                 self.report().await;
             }
@@ -83,8 +85,10 @@ impl Engine {
         }
     }
 
-    fn admit(&mut self, request: pb::Request) {
-        let answer = (self.shared.options.script)(&request);
+    /// Takes a request; returns what is told before its first token.
+    fn admit(&mut self, request: pb::Request) -> Vec<pb::Step> {
+        let mut answer = (self.shared.options.script)(&request);
+        let before = std::mem::take(&mut answer.before);
         self.prompt_tokens += request.tokens.len() as u64 / 4;
         let due = Some(Instant::now() + answer.wait);
         let running = Running {
@@ -97,6 +101,7 @@ impl Engine {
         let mut seen = self.shared.seen();
         seen.requests.push(request);
         seen.most_in_flight = seen.most_in_flight.max(self.running.len());
+        before
     }
 
     async fn cancel(&mut self, cancel: pb::Cancel) {
@@ -138,8 +143,12 @@ impl Engine {
 
     async fn say_step(&mut self, tokens: Vec<pb::Token>, finished: Vec<pb::Finished>) {
         if !tokens.is_empty() || !finished.is_empty() {
-            self.say_event(pb::engine_event::Event::Step(pb::Step { tokens, finished }))
-                .await;
+            self.say_event(pb::engine_event::Event::Step(pb::Step {
+                tokens,
+                finished,
+                ..pb::Step::default()
+            }))
+            .await;
         }
     }
 

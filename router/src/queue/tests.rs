@@ -24,6 +24,7 @@ fn made(id: u64, submitted: Instant) -> Made {
         frequency_penalty: 0.0,
         presence_penalty: 0.0,
         seed: 0,
+        watermark: None,
     };
     let request = ValidRequest {
         tokens: vec![1],
@@ -31,6 +32,9 @@ fn made(id: u64, submitted: Instant) -> Made {
         sampling,
         stop_token_ids: vec![],
         top_n_tokens: 0,
+        grammar: None,
+        prompt_logprobs: false,
+        progress: false,
     };
     let waiting = Arc::<TokenCount>::default()
         .add(1, 1)

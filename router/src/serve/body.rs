@@ -13,11 +13,10 @@ use tokio::time::timeout;
 
 use crate::config::HttpLimits;
 use crate::error::{ApiError, Limit};
+use crate::rate::Rate;
 
 /// Unit of the bound on bytes in flight.
 const BLOCK: usize = 1024;
-/// When a client that found too many bodies in flight should come again.
-const RETRY_AFTER: Duration = Duration::from_secs(1);
 
 /// The bounds, and the bytes that are free.
 #[derive(Debug, Clone)]
@@ -26,6 +25,8 @@ pub(crate) struct Bodies {
     bytes_in_flight: usize,
     body_timeout: Duration,
     free_blocks: Arc<Semaphore>,
+    /// Bytes received of one body.
+    rate: Arc<Rate>,
 }
 
 impl Bodies {
@@ -38,6 +39,7 @@ impl Bodies {
             bytes_in_flight,
             body_timeout: Duration::from_secs(limits.body_timeout),
             free_blocks: Arc::new(Semaphore::new(blocks)),
+            rate: Arc::default(),
         }
     }
 
@@ -54,7 +56,7 @@ impl Bodies {
             .try_acquire_many(blocks)
             .map_err(|_| ApiError::Overloaded {
                 limit: Limit::BodyBytes(self.bytes_in_flight),
-                retry_after: RETRY_AFTER,
+                retry_after: self.rate.retry_after(bytes),
             })
     }
 }

@@ -1,5 +1,6 @@
 //! Connections: accepted up to a bound, each with its time limits, drained at the end.
 
+use std::convert::Infallible;
 use std::error::Error;
 use std::io;
 use std::pin::pin;
@@ -69,7 +70,7 @@ impl Connections {
     }
 
     /// Accepts for ever. Connections beyond the bound wait in the system's backlog.
-    pub(super) async fn accept(&mut self, listener: &TcpListener) {
+    pub(super) async fn accept(&mut self, listener: &TcpListener) -> Infallible {
         loop {
             let place = Arc::clone(&self.places).acquire_owned().await;
             let place = place.expect("the semaphore is never closed");

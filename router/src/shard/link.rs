@@ -13,10 +13,13 @@ pub(crate) use super::client::endpoint;
 use super::client::{ShardClient, ShardFault};
 use crate::api::template::ChatTemplate;
 use crate::api::tokenizer::Tokenizer;
+use crate::config::GrammarConfig;
 use crate::dispatch::Dispatcher;
+use crate::grammar::Grammars;
 use crate::metrics;
 use crate::model::{AppState, Model};
 use crate::pb::EngineInfo;
+use crate::request::Watermark;
 use crate::serve::Readiness;
 
 const TOKENIZER: &str = "tokenizer.json";
@@ -126,9 +129,10 @@ impl Link {
         }
         let mut assets = client.assets().await?;
         let workers = self.state.config().router.validation_workers;
-        let (tokenizer, template) = {
+        let grammar = self.state.config().grammar.clone();
+        let (tokenizer, template, grammars) = {
             let info = info.clone();
-            let read = move || read_assets(&mut assets, &info, workers);
+            let read = move || read_assets(&mut assets, &info, workers, &grammar);
             let read = tokio::task::spawn_blocking(read).await;
             read.map_err(|panic| ShardFault::Asset(panic.to_string()))??
         };
@@ -136,8 +140,13 @@ impl Link {
             info,
             tokenizer: Arc::new(tokenizer),
             template,
+            grammars,
+            watermark: Watermark {
+                gamma: self.state.config().router.watermark_gamma,
+                delta: self.state.config().router.watermark_delta,
+            },
             loaded_at: SystemTime::now(),
-            dispatcher: Dispatcher::start(&self.state.config().router),
+            dispatcher: Dispatcher::start(&self.state.config().router, self.state.outage()),
         });
         metrics::model(&model.info, present.as_deref().map(|model| &model.info));
         self.state.publish(Arc::clone(&model));
@@ -161,10 +170,12 @@ fn read_assets(
     assets: &mut HashMap<String, Vec<u8>>,
     info: &EngineInfo,
     workers: usize,
-) -> Result<(Tokenizer, Option<ChatTemplate>), ShardFault> {
+    grammar: &GrammarConfig,
+) -> Result<(Tokenizer, Option<ChatTemplate>, Grammars), ShardFault> {
     let bad = |name: &str, reason: String| ShardFault::Asset(format!("{name}: {reason}"));
     let tokenizer = assets.remove(TOKENIZER);
     let tokenizer = tokenizer.ok_or_else(|| bad(TOKENIZER, "it is missing".into()))?;
+    let grammars = Grammars::new(&tokenizer, info, grammar);
     let tokenizer = Tokenizer::from_bytes(&tokenizer, workers)
         .map_err(|error| bad(TOKENIZER, error.to_string()))?;
     let template = assets.remove(TEMPLATE).map(|source| {
@@ -172,5 +183,5 @@ fn read_assets(
         ChatTemplate::new(&source, &info.bos_token, &info.eos_token)
             .map_err(|error| bad(TEMPLATE, error.to_string()))
     });
-    Ok((tokenizer, template.transpose()?))
+    Ok((tokenizer, template.transpose()?, grammars))
 }

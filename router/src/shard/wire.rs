@@ -20,6 +20,13 @@ pub(crate) fn request(entry: &Entry, life: Duration) -> pb::Request {
         domains: vec![],
         // 0 would mean never.
         timeout_ms: u64::try_from(life.as_millis()).unwrap_or(u64::MAX).max(1),
+        prompt_logprobs: request.prompt_logprobs,
+        progress: request.progress,
+        grammar: request
+            .grammar
+            .as_ref()
+            .map(|grammar| grammar.source().to_owned())
+            .unwrap_or_default(),
     }
 }
 
@@ -42,6 +49,8 @@ fn sampling(sampling: &Sampling) -> pb::Sampling {
         frequency_penalty: sampling.frequency_penalty,
         presence_penalty: sampling.presence_penalty,
         seed: sampling.seed,
+        watermark_gamma: sampling.watermark.map_or(0.0, |mark| mark.gamma),
+        watermark_delta: sampling.watermark.map_or(0.0, |mark| mark.delta),
         logit_bias: vec![],
     }
 }

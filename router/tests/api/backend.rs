@@ -4,8 +4,8 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use text_generation_router::config::{
-    Dtype, EngineConfig, ExecutorKind, HttpLimits, KvCacheDtype, Limits, ModelConfig, RouterConfig,
-    Secret, ServeConfig,
+    Dtype, EngineConfig, ExecutorKind, GrammarConfig, HttpLimits, KvCacheDtype, Limits,
+    ModelConfig, RouterConfig, ServeConfig,
 };
 use text_generation_router::mock_shard::{Answer, End, MockShard, Options, info};
 use text_generation_router::pb;
@@ -33,11 +33,13 @@ pub(crate) struct Backend {
 
 impl Backend {
     /// Starts both and waits until a request would be taken.
-    pub(crate) async fn start(script: Scripted, key: Option<&str>) -> Self {
+    pub(crate) async fn start(script: Scripted, tune: impl FnOnce(&mut RouterConfig)) -> Self {
         let shard = MockShard::on_tcp(options(script))
             .await
             .expect("a port is free");
-        let server = Server::new(config(shard.address(), key));
+        let mut config = config(shard.address());
+        tune(&mut config.router);
+        let server = Server::new(config).expect("the keys can be read");
         let mut readiness = server.readiness();
         let listener = TcpListener::bind("127.0.0.1:0")
             .await
@@ -112,7 +114,7 @@ fn answer(script: Script) -> Answer {
     }
 }
 
-fn config(shard_address: &str, key: Option<&str>) -> ServeConfig {
+fn config(shard_address: &str) -> ServeConfig {
     ServeConfig {
         model: ModelConfig {
             model_id: MODEL.into(),
@@ -130,13 +132,19 @@ fn config(shard_address: &str, key: Option<&str>) -> ServeConfig {
             hostname: "127.0.0.1".into(),
             port: 0,
             shard_address: shard_address.into(),
-            api_key: key.map(|key| Secret::new(key.into())),
+            api_keys: vec![],
+            api_keys_file: None,
+            open_metrics: false,
             cors_allow_origin: vec![],
             limits: Limits::default(),
             http: HttpLimits::default(),
             validation_workers: 2,
+            watermark_gamma: 0.5,
+            watermark_delta: 2.0,
+            lame_duck: 0,
             graceful_termination_timeout: 1,
         },
+        grammar: GrammarConfig::default(),
     }
 }
 

@@ -1,10 +1,16 @@
 //! The HTTP surface as clients see it: real HTTP against a scripted shard.
 
+mod access;
 mod backend;
+mod browsers;
 mod errors;
 #[path = "../../src/api/tokenizer/fixture.rs"]
 mod fixture;
+mod messages;
 mod native;
 mod openai;
+mod responses;
 mod streams;
 mod support;
+mod tools;
+mod typed;

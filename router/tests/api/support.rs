@@ -4,6 +4,7 @@ use std::sync::{Arc, Mutex};
 
 use reqwest::header::HeaderMap;
 use serde_json::Value;
+use text_generation_router::config::RouterConfig;
 
 use crate::backend::Backend;
 
@@ -83,22 +84,23 @@ pub(crate) struct TestServer {
 impl TestServer {
     /// Answers every request with the script that `script` makes of it.
     pub(crate) async fn start(script: impl Fn(&Asked) -> Script + Send + Sync + 'static) -> Self {
-        Self::boot(script, None).await
+        Self::boot(script, |_| {}).await
     }
 
     /// Answers every request with the same script.
     pub(crate) async fn saying(script: Script) -> Self {
-        Self::boot(move |_| script.clone(), None).await
+        Self::boot(move |_| script.clone(), |_| {}).await
     }
 
-    pub(crate) async fn with_key(key: &str) -> Self {
+    /// A server whose operator changed something.
+    pub(crate) async fn tuned(tune: impl FnOnce(&mut RouterConfig)) -> Self {
         let script = Script::of("a").then(crate::fixture::EOS);
-        Self::boot(move |_| script.clone(), Some(key)).await
+        Self::boot(move |_| script.clone(), tune).await
     }
 
     async fn boot(
         script: impl Fn(&Asked) -> Script + Send + Sync + 'static,
-        key: Option<&str>,
+        tune: impl FnOnce(&mut RouterConfig),
     ) -> Self {
         let asked = Arc::new(Mutex::new(None));
         let seen = Arc::clone(&asked);
@@ -106,7 +108,7 @@ impl TestServer {
             *seen.lock().expect("no test panics here") = Some(request.clone());
             script(request)
         };
-        let backend = Backend::start(Arc::new(recording), key).await;
+        let backend = Backend::start(Arc::new(recording), tune).await;
         let base = format!("http://{}", backend.address);
         Self {
             asked,
@@ -133,18 +135,22 @@ impl TestServer {
         Reply::of(self.client.get(self.url(path)).header(header, value)).await
     }
 
+    pub(crate) async fn delete(&self, path: &str) -> Reply {
+        Reply::of(self.client.delete(self.url(path))).await
+    }
+
     pub(crate) async fn post(&self, path: &str, body: Value) -> Reply {
         Reply::of(self.client.post(self.url(path)).json(&body)).await
     }
 
-    pub(crate) async fn post_with_key(&self, path: &str, key: &str, body: Value) -> Reply {
-        Reply::of(
-            self.client
-                .post(self.url(path))
-                .bearer_auth(key)
-                .json(&body),
-        )
-        .await
+    pub(crate) async fn post_with(
+        &self,
+        path: &str,
+        (header, value): (&str, &str),
+        body: Value,
+    ) -> Reply {
+        let request = self.client.post(self.url(path)).header(header, value);
+        Reply::of(request.json(&body)).await
     }
 
     pub(crate) async fn post_as(
@@ -160,18 +166,9 @@ impl TestServer {
         Reply::of(request.body(body)).await
     }
 
-    pub(crate) async fn preflight(&self, path: &str, origin: &str) -> Reply {
-        let request = self
-            .client
-            .request(reqwest::Method::OPTIONS, self.url(path));
-        let request = request
-            .header("origin", origin)
-            .header("access-control-request-method", "POST")
-            .header(
-                "access-control-request-headers",
-                "authorization,content-type",
-            );
-        Reply::of(request).await
+    /// A request to be completed.
+    pub(crate) fn request(&self, method: reqwest::Method, path: &str) -> reqwest::RequestBuilder {
+        self.client.request(method, self.url(path))
     }
 
     /// The events of a stream: JSON, or the text of those that are none.
@@ -201,7 +198,7 @@ pub(crate) struct Reply {
 }
 
 impl Reply {
-    async fn of(request: reqwest::RequestBuilder) -> Self {
+    pub(crate) async fn of(request: reqwest::RequestBuilder) -> Self {
         let response = request.send().await.expect("the server answers");
         Self {
             status: response.status().as_u16(),

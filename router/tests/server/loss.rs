@@ -18,12 +18,14 @@ fn unavailable(now: &Readiness) -> bool {
 #[tokio::test]
 async fn while_loading_the_port_answers_that_it_is() {
     let mut rig = without_shard(|_| {}).await;
-    let health = rig.get("/health").await;
-    assert_eq!(health.status(), 503);
-    let body: Value = health.json().await.expect("JSON");
-    assert_eq!(body["error_type"], "healthcheck");
+    assert_eq!(
+        rig.health().await,
+        [200, 503, 503],
+        "live, not ready, not started"
+    );
     let generate = rig.post("/generate", "x", 5).await;
     assert_eq!(generate.status(), 503);
+    assert!(seconds(&generate) >= 1);
     let body: Value = generate.json().await.expect("JSON");
     assert_eq!(body["error_type"], "unavailable");
 
@@ -33,8 +35,13 @@ async fn while_loading_the_port_answers_that_it_is() {
     assert!(early.is_err(), "a shard that is not serving is not ready");
     shard.set_serving(true);
     rig.ready().await;
-    assert_eq!(rig.get("/health").await.status(), 200);
+    assert_eq!(rig.health().await, [200, 200, 200]);
     assert_eq!(rig.post("/generate", "x", 5).await.status(), 200);
+}
+
+fn seconds(response: &reqwest::Response) -> u64 {
+    let value = response.headers()["retry-after"].to_str().expect("ASCII");
+    value.parse().expect("whole seconds")
 }
 
 #[tokio::test]
@@ -146,7 +153,7 @@ async fn another_model_takes_the_place_of_the_first() {
     rig.ready().await;
     let failed = collect(waiting).await;
     assert!(
-        matches!(failed[..], [Event::Failed(ApiError::Unavailable(_))]),
+        matches!(failed[..], [Event::Failed(ApiError::Unavailable { .. })]),
         "{failed:?}"
     );
     let info: Value = rig.get("/info").await.json().await.expect("JSON");

@@ -4,6 +4,7 @@ mod cancel;
 mod connections;
 mod limits;
 mod loss;
+mod prefill;
 mod rig;
 mod shutdown;
 mod streams;

@@ -9,15 +9,15 @@ use reqwest::Response;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use text_generation_router::config::{
-    Dtype, EngineConfig, ExecutorKind, HttpLimits, KvCacheDtype, Limits, ModelConfig, RouterConfig,
-    ServeConfig,
+    Dtype, EngineConfig, ExecutorKind, GrammarConfig, HttpLimits, KvCacheDtype, Limits,
+    ModelConfig, RouterConfig, ServeConfig,
 };
 use text_generation_router::generation::{Event, Generation};
 use text_generation_router::mock_shard::{Answer, End, MockShard, Options};
 use text_generation_router::model::AppState;
 use text_generation_router::pb;
 use text_generation_router::request::{Sampling, ValidRequest};
-use text_generation_router::serve::{Readiness, ServeError, Server};
+use text_generation_router::serve::{Readiness, ServeError, Server, Shutdown};
 use tokio::net::TcpListener;
 use tokio::sync::{oneshot, watch};
 use tokio::task::JoinHandle;
@@ -33,7 +33,7 @@ pub(crate) struct Rig {
     pub(crate) readiness: watch::Receiver<Readiness>,
     pub(crate) client: reqwest::Client,
     socket: PathBuf,
-    shutdown: Option<oneshot::Sender<()>>,
+    shutdown: Option<oneshot::Sender<Shutdown>>,
     server: JoinHandle<Result<(), ServeError>>,
     _dir: TempDir,
 }
@@ -46,11 +46,11 @@ pub(crate) async fn without_shard(tune: impl FnOnce(&mut RouterConfig)) -> Rig {
     tune(&mut config.router);
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
     let address = listener.local_addr().expect("an address");
-    let server = Server::new(config);
-    let (shutdown, stopped) = oneshot::channel::<()>();
+    let server = Server::new(config).expect("no file of keys");
+    let (shutdown, stopped) = oneshot::channel();
     let (state, readiness) = (server.state(), server.readiness());
     let run = server.run(listener, async {
-        let _ = stopped.await;
+        stopped.await.unwrap_or(Shutdown::AtOnce)
     });
     Rig {
         address,
@@ -126,7 +126,11 @@ impl Rig {
     }
 
     pub(crate) fn shut_down(&mut self) {
-        let _ = self.shutdown.take().expect("called once").send(());
+        self.end(Shutdown::AtOnce);
+    }
+
+    pub(crate) fn end(&mut self, how: Shutdown) {
+        let _ = self.shutdown.take().expect("called once").send(how);
     }
 
     /// Waits until the server has ended.
@@ -147,6 +151,17 @@ impl Rig {
             .send()
             .await
             .expect("an answer")
+    }
+
+    /// Statuses of `/health/live`, `/health/ready` and `/health/startup`, which have no body.
+    pub(crate) async fn health(&self) -> [u16; 3] {
+        let mut statuses = [0; 3];
+        for (status, probe) in statuses.iter_mut().zip(["live", "ready", "startup"]) {
+            let response = self.get(&format!("/health/{probe}")).await;
+            *status = response.status().as_u16();
+            assert_eq!(response.text().await.expect("a body"), "", "{probe}");
+        }
+        statuses
     }
 
     pub(crate) async fn post(&self, path: &str, inputs: &str, max_new_tokens: u32) -> Response {
@@ -243,9 +258,13 @@ pub(crate) fn request(prompt_tokens: usize, max_new_tokens: u32) -> ValidRequest
             frequency_penalty: 0.0,
             presence_penalty: 0.0,
             seed: 0,
+            watermark: None,
         },
         stop_token_ids: vec![],
         top_n_tokens: 0,
+        grammar: None,
+        prompt_logprobs: false,
+        progress: false,
     }
 }
 
@@ -280,16 +299,22 @@ fn config(shard_address: String) -> ServeConfig {
         hostname: "127.0.0.1".into(),
         port: 0,
         shard_address,
-        api_key: None,
+        api_keys: vec![],
+        api_keys_file: None,
+        open_metrics: false,
         cors_allow_origin: vec![],
         limits: Limits::default(),
         http: HttpLimits::default(),
         validation_workers: 1,
+        watermark_gamma: 0.5,
+        watermark_delta: 2.0,
+        lame_duck: 0,
         graceful_termination_timeout: 10,
     };
     ServeConfig {
         model,
         engine,
         router,
+        grammar: GrammarConfig::default(),
     }
 }

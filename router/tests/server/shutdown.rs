@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use text_generation_router::mock_shard::{Answer, End};
-use text_generation_router::serve::Readiness;
+use text_generation_router::serve::{Readiness, Shutdown};
 use tokio::net::TcpStream;
 use tokio::time::Instant;
 
@@ -19,6 +19,20 @@ async fn running_requests_finish_and_new_connections_are_refused() {
     assert!(TcpStream::connect(rig.address).await.is_err());
     assert_eq!(events(running).await.len(), 100);
     rig.ended().await;
+}
+
+#[tokio::test]
+async fn an_announced_shutdown_still_takes_requests_for_a_while() {
+    let (mut rig, _shard) =
+        with_shard(|router| router.lame_duck = 2, |_| Answer::endless(98)).await;
+    let start = Instant::now();
+    rig.end(Shutdown::Announced);
+    rig.turns(|now| *now == Readiness::Draining).await;
+    assert_eq!(rig.health().await, [200, 503, 200]);
+    assert_eq!(rig.post("/generate", "x", 5).await.status(), 200);
+    rig.ended().await;
+    assert!(start.elapsed() >= Duration::from_secs(2));
+    assert!(TcpStream::connect(rig.address).await.is_err());
 }
 
 #[tokio::test]

@@ -177,7 +177,7 @@ fn activations(isa: Isa, kind: WeightKind, rows: usize, cols: usize) -> Activati
     let mut packed = Activations::new(isa, kind.activations());
     packed.resize(rows, cols);
     // SAFETY: no other thread knows them.
-    unsafe { packed.quantize(0..rows, |row| &values[row * cols..][..cols]) };
+    unsafe { packed.quantize(0..rows, None, |row| &values[row * cols..][..cols]) };
     packed
 }
 
@@ -219,7 +219,7 @@ impl<'a> Pass<'a> {
                 .iter()
                 .flat_map(|layer| layer.iter().zip(&*inputs).zip(&outputs))
             {
-                let panels = matrix.thread_panels(member.index());
+                let panels = matrix.thread_panels(member.index(), member.count());
                 // SAFETY: threads have panels of their own.
                 unsafe { multiply(*isa, matrix, input, panels, output) };
             }

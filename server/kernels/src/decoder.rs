@@ -8,11 +8,13 @@
 mod buffers;
 mod error;
 mod forward;
+mod group;
 mod load;
 mod model;
 mod plan;
 mod rows;
 mod spec;
+mod split;
 #[cfg(test)]
 mod tests;
 
@@ -26,11 +28,10 @@ pub use self::load::{Tensors, WeightChoice};
 use self::model::Model;
 pub use self::plan::{Bounds, Plan, PlanError};
 pub use self::spec::{Activation, QkNorm, Rope, Spec};
-use crate::attention::{
-    AttentionPlan, KvKind, KvLayout, PAGE_TOKENS, Pages, PlanShape, Scratch, SequenceRows,
-};
+use self::split::RowSplit;
+use crate::attention::{AttentionPlan, KvKind, KvLayout, PAGE_TOKENS, Pages, PlanShape, Scratch};
 use crate::matmul::WeightKind;
-use crate::sampler::{Row, Sample, Sampler};
+use crate::sampler::{Row, Sample, Sampler, Score};
 use crate::simd::Isa;
 use crate::threads::{Member, Team};
 
@@ -90,7 +91,7 @@ impl Decoder {
         let mut team = Team::new(options.num_threads)?;
         let model = Model::load(spec, tensors, &options, &mut team, progress)?;
         Ok(Self {
-            buffers: Buffers::new(&model),
+            buffers: Buffers::new(&model, team.count()),
             scratch: Scratch::new(&layout, team.count()),
             sharing: options.sharing,
             bound: None,
@@ -179,29 +180,41 @@ impl Decoder {
         })?)
     }
 
-    /// Computes a step and draws a token from each of its sample rows.
+    /// Computes a step, draws a token from each of its first sample rows and scores one in each of
+    /// the others.
     ///
     /// # Errors
-    /// When plan or rows are refused, or a thread fails.
-    pub fn step(&mut self, plan: &Plan<'_>, rows: &[Row<'_>]) -> Result<Vec<Sample>, StepError> {
+    /// When plan, rows or scores are refused, or a thread fails.
+    pub fn step(
+        &mut self,
+        plan: &Plan<'_>,
+        rows: &[Row<'_>],
+        scores: &[Score],
+    ) -> Result<Vec<Sample>, StepError> {
         let bound = self.bound.as_ref().ok_or(StepError::Unbound)?;
-        if rows.len() != plan.sample_rows.len() {
+        let count = rows.len() + scores.len();
+        if count != plan.sample_rows.len() {
             return Err(StepError::SampleRows {
-                slots: rows.len(),
+                slots: count,
                 rows: plan.sample_rows.len(),
             });
         }
         bound.sampler.check(rows)?;
-        let drawn: Vec<_> = rows.iter().map(|_| OnceLock::new()).collect();
+        bound.sampler.check_scores(scores)?;
+        let results: Vec<_> = (0..count).map(|_| OnceLock::new()).collect();
         self.compute(plan, |step, sampler, member| {
-            for index in member.share(rows.len(), 1) {
+            for index in member.share(count, 1) {
                 // SAFETY: the logits are complete, and each row is one thread's.
                 let logits = unsafe { step.finish_logits(index) };
+                let sample = match rows.get(index) {
+                    Some(row) => sampler.draw(*row, logits),
+                    None => sampler.score(scores[index - rows.len()], logits),
+                };
                 // Each is set once: rows are split over the threads.
-                let _ = drawn[index].set(sampler.draw(rows[index], logits));
+                let _ = results[index].set(sample);
             }
         })?;
-        let samples = drawn
+        let samples = results
             .into_iter()
             .map(|sample| sample.into_inner().expect("every row is some thread's"))
             .collect::<Result<Vec<_>, _>>()?;
@@ -236,9 +249,11 @@ impl Decoder {
     ) -> Result<(), StepError> {
         self.check(plan)?;
         let bound = self.bound.as_ref().ok_or(StepError::Unbound)?;
+        let (tokens, sequences) = (plan.tokens.len(), plan.sequences().collect::<Vec<_>>());
+        let split = RowSplit::new(&sequences, tokens, self.team.count());
+        let together = if split.is_apart() { 0 } else { tokens };
         self.buffers
-            .resize(plan.tokens.len(), plan.sample_rows.len());
-        let sequences: Vec<_> = plan.sequences().collect();
+            .resize(tokens, together, plan.sample_rows.len());
         let attention = self
             .model
             .windows
@@ -253,7 +268,7 @@ impl Decoder {
             buffers: &self.buffers,
             scratch: &self.scratch,
             pages: &bound.pages,
-            row_borders: &row_borders(&sequences, plan.tokens.len(), self.team.count()),
+            split: &split,
             sequences: &sequences,
             positions: &positions,
             attention: &attention,
@@ -289,21 +304,4 @@ fn check_heads(spec: &Spec) -> Result<(), LoadError> {
     };
     AttentionPlan::new(&[], shape)?;
     Ok(())
-}
-
-/// Borders of the threads' rows, near equal parts. Two tokens of one sequence whose values share
-/// words, an even position and the odd one after it, are in one part.
-fn row_borders(sequences: &[SequenceRows<'_>], rows: usize, threads: usize) -> Vec<usize> {
-    let border = |row: usize| {
-        let last = sequences.partition_point(|sequence| sequence.first_row < row);
-        match last.checked_sub(1).map(|index| sequences[index]) {
-            Some(sequence) if row < sequence.first_row + sequence.num_rows => {
-                row + (sequence.context + row - sequence.first_row) % 2
-            }
-            _ => row,
-        }
-    };
-    (0..=threads)
-        .map(|thread| border(rows * thread / threads))
-        .collect()
 }

@@ -3,43 +3,26 @@
 
 use crate::simd::{Isa, Kernel, LANES, Simd};
 
-/// out = x / sqrt(mean(x²) + eps) * weight. The order of additions is that of the length alone.
-///
-/// # Panics
-/// Unless all three are of one length.
-pub fn rms_norm(isa: Isa, x: &[f32], weight: &[f32], eps: f32, out: &mut [f32]) {
-    assert!(x.len() == weight.len() && x.len() == out.len(), "lengths");
-    // SAFETY: the addresses are those of slices of one length.
-    unsafe { rms_norm_at(isa, x.as_ptr(), weight, eps, out.as_mut_ptr()) }
+/// A norm: x / sqrt(mean(x²) + eps) * weight.
+#[derive(Debug, Clone, Copy)]
+pub struct Norm<'a> {
+    /// One for each value.
+    pub weight: &'a [f32],
+    /// Keeps the root from 0.
+    pub eps: f32,
 }
 
-/// The same in place.
+/// Applies a norm in place. The order of additions is that of the length alone.
 ///
 /// # Panics
-/// Unless both are of one length.
-pub fn rms_norm_in_place(isa: Isa, x: &mut [f32], weight: &[f32], eps: f32) {
-    assert!(x.len() == weight.len(), "lengths");
-    let to = x.as_mut_ptr();
-    // SAFETY: as above; each value is read before it is written.
-    unsafe { rms_norm_at(isa, to, weight, eps, to) }
-}
-
-/// # Safety
-/// `x` and `out` show as many floats as `weight` has, and are the same or disjoint.
-unsafe fn rms_norm_at(isa: Isa, x: *const f32, weight: &[f32], eps: f32, out: *mut f32) {
-    isa.run(RmsNorm {
-        x,
-        weight,
-        eps,
-        out,
-    });
+/// Unless there is a weight for each value.
+pub fn rms_norm(isa: Isa, x: &mut [f32], norm: Norm<'_>) {
+    isa.run(RmsNorm { x, norm });
 }
 
 struct RmsNorm<'a> {
-    x: *const f32,
-    weight: &'a [f32],
-    eps: f32,
-    out: *mut f32,
+    x: &'a mut [f32],
+    norm: Norm<'a>,
 }
 
 impl Kernel for RmsNorm<'_> {
@@ -47,22 +30,36 @@ impl Kernel for RmsNorm<'_> {
 
     #[inline(always)]
     fn run<S: Simd>(self) {
+        assert!(self.x.len() == self.norm.weight.len(), "lengths");
+        let x = self.x.as_mut_ptr();
+        // SAFETY: the addresses are those of slices of one length.
+        unsafe { self.norm.apply::<S>(x, x) }
+    }
+}
+
+impl Norm<'_> {
+    /// [`rms_norm`] within a kernel.
+    ///
+    /// # Safety
+    /// `x` and `out` show as many floats as there are weights, and are the same or disjoint.
+    #[inline(always)]
+    pub(crate) unsafe fn apply<S: Simd>(self, x: *const f32, out: *mut f32) {
         let length = self.weight.len();
         let mut squares = S::splat(0.0);
         for (start, count) in vectors(length) {
             // SAFETY: `count` floats from `start` on are within the length.
-            let x = unsafe { S::load_first(self.x.add(start), count) };
+            let x = unsafe { S::load_first(x.add(start), count) };
             squares = S::fma(x, x, squares);
         }
         let mean = S::sum(squares) / length as f32;
         let factor = S::splat(1.0 / (mean + self.eps).sqrt());
         for (start, count) in vectors(length) {
-            // SAFETY: as above.
+            // SAFETY: as above; each value is read before it is written.
             unsafe {
-                let x = S::load_first(self.x.add(start), count);
+                let x = S::load_first(x.add(start), count);
                 let weight = S::load_first(self.weight.as_ptr().add(start), count);
                 let scaled = S::mul(S::mul(x, factor), weight);
-                S::store_first(self.out.add(start), scaled, count);
+                S::store_first(out.add(start), scaled, count);
             }
         }
     }
@@ -93,16 +90,13 @@ mod tests {
             let squares: f64 = x.iter().map(|&x| f64::from(x).powi(2)).sum();
             let factor = 1.0 / (squares / x.len() as f64 + 1e-5).sqrt();
             for isa in Isa::supported() {
-                let mut out = vec![0.0; x.len()];
-                rms_norm(isa, &x, &weight, 1e-5, &mut out);
+                let mut out = x.clone();
+                rms_norm(isa, &mut out, Norm { weight: &weight, eps: 1e-5 });
                 for ((&x, &weight), &y) in x.iter().zip(&weight).zip(&out) {
                     let expected = f64::from(x) * factor * f64::from(weight);
                     let error = (f64::from(y) - expected).abs();
                     prop_assert!(error <= 1e-6 * (1.0 + expected.abs()), "{isa}");
                 }
-                let mut in_place = x.clone();
-                rms_norm_in_place(isa, &mut in_place, &weight, 1e-5);
-                prop_assert_eq!(in_place, out);
             }
         }
     }

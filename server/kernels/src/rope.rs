@@ -27,21 +27,24 @@ pub fn angles(
     }
 }
 
-/// Turns the first 2 * `cosines.len()` cells of a head.
+/// Turns the first 2 * `cosines.len()` cells of each head, which lie one after the other.
 ///
 /// # Panics
-/// Unless the head has that many cells, and sines are as many as cosines.
-pub fn rotate(isa: Isa, head: &mut [f32], cosines: &[f32], sines: &[f32]) {
-    assert!(head.len() >= 2 * cosines.len() && sines.len() == cosines.len());
+/// Unless the heads are whole and have that many cells, and sines are as many as cosines.
+pub fn rotate(isa: Isa, heads: &mut [f32], head_dim: usize, cosines: &[f32], sines: &[f32]) {
+    assert!(head_dim >= 2 * cosines.len() && sines.len() == cosines.len());
+    assert!(heads.len().is_multiple_of(head_dim), "whole heads");
     isa.run(Rotate {
-        head,
+        heads,
+        head_dim,
         cosines,
         sines,
     });
 }
 
 struct Rotate<'a> {
-    head: &'a mut [f32],
+    heads: &'a mut [f32],
+    head_dim: usize,
     cosines: &'a [f32],
     sines: &'a [f32],
 }
@@ -52,18 +55,20 @@ impl Kernel for Rotate<'_> {
     #[inline(always)]
     fn run<S: Simd>(self) {
         let half = self.cosines.len();
-        for (start, count) in vectors(half) {
-            // SAFETY: the head has two halves, and `count` cells from `start` on are in each.
-            unsafe {
-                let first = self.head.as_mut_ptr().add(start);
-                let second = first.add(half);
-                let (a, b) = (S::load_first(first, count), S::load_first(second, count));
-                let cosine = S::load_first(self.cosines.as_ptr().add(start), count);
-                let sine = S::load_first(self.sines.as_ptr().add(start), count);
-                let turned_a = S::sub(S::mul(a, cosine), S::mul(b, sine));
-                let turned_b = S::add(S::mul(b, cosine), S::mul(a, sine));
-                S::store_first(first, turned_a, count);
-                S::store_first(second, turned_b, count);
+        for head in self.heads.chunks_exact_mut(self.head_dim) {
+            for (start, count) in vectors(half) {
+                // SAFETY: the head has two halves, and `count` cells from `start` on are in each.
+                unsafe {
+                    let first = head.as_mut_ptr().add(start);
+                    let second = first.add(half);
+                    let (a, b) = (S::load_first(first, count), S::load_first(second, count));
+                    let cosine = S::load_first(self.cosines.as_ptr().add(start), count);
+                    let sine = S::load_first(self.sines.as_ptr().add(start), count);
+                    let turned_a = S::sub(S::mul(a, cosine), S::mul(b, sine));
+                    let turned_b = S::add(S::mul(b, cosine), S::mul(a, sine));
+                    S::store_first(first, turned_a, count);
+                    S::store_first(second, turned_b, count);
+                }
             }
         }
     }
@@ -81,8 +86,10 @@ mod tests {
                 let (mut cosines, mut sines) = (vec![0.0; half as usize], vec![0.0; half as usize]);
                 angles(1000, &frequencies, 2.0, &mut cosines, &mut sines);
                 let head: Vec<f32> = (0..2 * half + 3).map(|i| i as f32 - 7.0).collect();
-                let mut turned = head.clone();
-                rotate(isa, &mut turned, &cosines, &sines);
+                let mut heads = head.repeat(2);
+                rotate(isa, &mut heads, head.len(), &cosines, &sines);
+                let (turned, second) = heads.split_at(head.len());
+                assert_eq!(turned, second);
                 let half = half as usize;
                 for i in 0..half {
                     let angle = f64::from(1000.0 * frequencies[i]);

@@ -5,7 +5,7 @@
 //! counter-based: it is keyed by (seed, position), so a preempted or resumed sequence draws what it
 //! would have drawn.
 //!
-//! Order per row: mask → biases → penalties → temperature → top-k → top-p → typical-p → draw.
+//! Order per row: mask → watermark → biases → penalties → temperature → top-k → top-p → typical-p → draw.
 //! Reported log probabilities are those of the unmodified logits.
 
 use rand_chacha::ChaCha8Rng;
@@ -20,16 +20,21 @@ mod gather;
 mod params;
 mod penalty;
 mod scan;
+mod score;
 #[cfg(test)]
 mod tests;
+mod watermark;
 
 pub use error::SamplerError;
 pub use params::{SamplingParams, check_biases};
+pub use score::Score;
+pub use watermark::is_green;
 
 use edit::Edit;
 use filter::Candidates;
 use penalty::Counts;
 use scan::{Scale, Scan};
+use score::log_probabilities;
 
 /// A drawn token.
 #[derive(Debug, Clone, PartialEq)]
@@ -56,12 +61,17 @@ pub struct Row<'a> {
 #[derive(Debug)]
 struct Slot {
     params: SamplingParams,
+    /// The text's last token, if it is known.
+    last: Option<u32>,
     biases: Vec<(u32, f32)>,
     counts: Counts,
 }
 
 impl Slot {
     fn edit(&self, row: &mut Edit<'_>) {
+        if let Some(last) = self.last {
+            watermark::favour(&self.params, last, row);
+        }
         for &(token, bias) in &self.biases {
             row.change(token, |logit| logit + bias);
         }
@@ -103,7 +113,8 @@ impl Sampler {
         self.vocab_size.div_ceil(32)
     }
 
-    /// Starts a slot anew. `prompt` and `generated` are the tokens that the penalties count.
+    /// Starts a slot anew. `prompt` and `generated` are the tokens that the penalties count; a
+    /// watermark looks at the last of them.
     ///
     /// # Errors
     /// `Parameter`, `SlotRange`, `Token`; the slot is then as it was.
@@ -119,6 +130,7 @@ impl Sampler {
         self.check_tokens(prompt.iter().chain(generated))?;
         self.slots[slot] = Some(Slot {
             params,
+            last: generated.last().or(prompt.last()).copied(),
             biases: Vec::new(),
             counts: Counts::new(&params, prompt, generated),
         });
@@ -184,13 +196,10 @@ impl Sampler {
         let token = self
             .choose(slot.params, row.position, &edit, scan)
             .ok_or(SamplerError::NoFiniteLogit(row.slot))?;
-        let top = top
-            .into_iter()
-            .map(|(id, logit)| (id, log_probability(logit, log_sum)));
         Ok(Sample {
             token,
             logprob: log_probability(edit.original(token), log_sum),
-            top: top.filter(|(_, logprob)| logprob.is_finite()).collect(),
+            top: log_probabilities(top, log_sum),
         })
     }
 
@@ -203,6 +212,7 @@ impl Sampler {
         for (row, sample) in rows.iter().zip(samples) {
             let slot = self.slots[row.slot].as_mut().expect("checked to be open");
             slot.counts.add(&slot.params, sample.token);
+            slot.last = Some(sample.token);
         }
         Ok(())
     }

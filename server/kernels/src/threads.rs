@@ -39,6 +39,8 @@ pub struct Team {
 #[derive(Debug)]
 pub struct Member<'a> {
     index: usize,
+    /// Threads that it shares work with.
+    count: usize,
     shared: &'a Shared,
 }
 
@@ -147,10 +149,20 @@ impl Member<'_> {
         self.index
     }
 
-    /// Threads in the team.
+    /// Threads that share the work: the team, or one.
     #[must_use]
     pub fn count(&self) -> usize {
-        self.shared.count
+        self.count
+    }
+
+    /// The same thread on work of its own: it has the whole of it and waits for nobody.
+    #[must_use]
+    pub fn alone(&self) -> Self {
+        Self {
+            index: 0,
+            count: 1,
+            shared: self.shared,
+        }
     }
 
     /// This thread's share of `length` items: contiguous, in the order of the threads, with borders
@@ -167,7 +179,9 @@ impl Member<'_> {
     /// # Panics
     /// When another thread panicked: the work ends here too.
     pub fn wait(&self) {
-        self.shared.barrier.wait(self.shared.count);
+        if self.count > 1 {
+            self.shared.barrier.wait(self.count);
+        }
     }
 }
 
@@ -235,6 +249,7 @@ impl Shared {
     fn take_part(&self, index: usize, work: &(dyn Fn(&Member<'_>) + Sync)) {
         let member = Member {
             index,
+            count: self.count,
             shared: self,
         };
         if let Err(panic) = catch_unwind(AssertUnwindSafe(|| work(&member))) {

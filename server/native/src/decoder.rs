@@ -366,10 +366,16 @@ impl Decoder {
         let mask_rows: Items<i32> = items(plan, "mask_rows")?;
         let masks: Items<u32> = items(plan, "masks")?;
         self.decoder.check(&arrays.plan()).map_err(step_failed)?;
-        let mut rows = sampler::rows(slots.as_slice(), &arrays.sample_positions()?)?;
+        let positions = arrays.sample_positions()?;
+        let (slots, count) = (slots.as_slice(), slots.as_slice().len());
+        // The sample rows behind those with a slot are scored.
+        let mut rows = sampler::rows(slots, positions.get(..count).unwrap_or(&positions))?;
         let words = self.decoder.sampler().map_err(step_failed)?.mask_words();
         sampler::attach_masks(&mut rows, mask_rows.as_slice(), masks.as_slice(), words)?;
-        let samples = py.detach(|| self.decoder.step(&arrays.plan(), &rows));
+        let score_tokens: Items<u32> = items(plan, "score_tokens")?;
+        let score_top_n: Items<u32> = items(plan, "score_top_n")?;
+        let scores = sampler::scores(score_tokens.as_slice(), score_top_n.as_slice())?;
+        let samples = py.detach(|| self.decoder.step(&arrays.plan(), &rows, &scores));
         samples.map(Samples).map_err(step_failed)
     }
 

@@ -1,6 +1,6 @@
 //! `Sampler`, `SamplingParams` and `Samples`.
 
-use kernels::sampler::{self, Row, Sample, SamplerError};
+use kernels::sampler::{self, Row, Sample, SamplerError, Score};
 use pyo3::exceptions::{PyIndexError, PyValueError};
 use pyo3::prelude::*;
 
@@ -20,6 +20,8 @@ pub(crate) struct SamplingParams {
     seed: u64,
     top_n: u32,
     logit_bias: Vec<(u32, f32)>,
+    watermark_gamma: f32,
+    watermark_delta: f32,
 }
 
 impl SamplingParams {
@@ -49,6 +51,8 @@ impl SamplingParams {
             presence_penalty: self.presence_penalty,
             seed: self.seed,
             top_n: self.top_n,
+            watermark_gamma: self.watermark_gamma,
+            watermark_delta: self.watermark_delta,
         }
     }
 }
@@ -59,7 +63,7 @@ impl SamplingParams {
     #[pyo3(signature = (
         *, temperature = 0.0, top_k = 0, top_p = 1.0, typical_p = 1.0, repetition_penalty = 1.0,
         frequency_penalty = 0.0, presence_penalty = 0.0, seed = 0, top_n = 0,
-        logit_bias = None,
+        logit_bias = None, watermark_gamma = 0.5, watermark_delta = 0.0,
     ))]
     #[expect(
         clippy::too_many_arguments,
@@ -76,6 +80,8 @@ impl SamplingParams {
         seed: i128,
         top_n: i128,
         logit_bias: Option<Vec<(i128, f32)>>,
+        watermark_gamma: f32,
+        watermark_delta: f32,
     ) -> PyResult<Self> {
         let logit_bias = logit_bias
             .unwrap_or_default()
@@ -94,6 +100,8 @@ impl SamplingParams {
             seed: in_range("seed", seed)?,
             top_n: in_range("top_n", top_n)?,
             logit_bias,
+            watermark_gamma,
+            watermark_delta,
         };
         params.params().validate().map_err(raised)?;
         Ok(params)
@@ -215,6 +223,20 @@ pub(crate) fn attach_masks<'a>(
     Ok(())
 }
 
+/// Tokens to score, each with the number of likely ones to report beside it.
+pub(crate) fn scores(tokens: &[u32], top_n: &[u32]) -> PyResult<Vec<Score>> {
+    if tokens.len() != top_n.len() {
+        let text = format!(
+            "{} score_tokens, but {} score_top_n",
+            tokens.len(),
+            top_n.len()
+        );
+        return Err(PyValueError::new_err(text));
+    }
+    let score = |(&token, &top_n)| Score { token, top_n };
+    Ok(tokens.iter().zip(top_n).map(score).collect())
+}
+
 #[pymethods]
 impl Sampler {
     #[new]
@@ -274,6 +296,20 @@ impl Sampler {
             self.0.mask_words(),
         )?;
         let samples = py.detach(|| self.0.sample(logits.as_slice(), &rows));
+        samples.map(Samples).map_err(raised)
+    }
+
+    fn score(
+        &self,
+        py: Python<'_>,
+        logits: &Bound<'_, PyAny>,
+        tokens: &Bound<'_, PyAny>,
+        top_n: &Bound<'_, PyAny>,
+    ) -> PyResult<Samples> {
+        let logits = Items::new("logits", logits)?;
+        let (tokens, top_n) = (Items::new("tokens", tokens)?, Items::new("top_n", top_n)?);
+        let scores = scores(tokens.as_slice(), top_n.as_slice())?;
+        let samples = py.detach(|| self.0.score_all(logits.as_slice(), &scores));
         samples.map(Samples).map_err(raised)
     }
 }

@@ -7,10 +7,12 @@
 import logging
 import time
 from collections.abc import Callable, Iterable
+from concurrent.futures import FIRST_COMPLETED, wait
 from dataclasses import dataclass
-from typing import NamedTuple
 
 from text_generation_server._native import PageCache
+from text_generation_server.engine.admission import EngineLimits, find_mistake
+from text_generation_server.engine.grammar import Constraint, Grammars
 from text_generation_server.engine.pace import Pace
 from text_generation_server.engine.plan import build_plan
 from text_generation_server.engine.request import (
@@ -20,28 +22,32 @@ from text_generation_server.engine.request import (
     Finished,
     FinishReason,
     Load,
+    Progress,
+    PromptLogprobs,
     Request,
     StepEvents,
     Token,
+    TokenLogprobs,
 )
-from text_generation_server.engine.scheduler import Chunk, Scheduler, SchedulerLimits
+from text_generation_server.engine.results import Outcome, outcomes
+from text_generation_server.engine.scheduler import Chunk, Scheduler
 from text_generation_server.engine.sequence import Phase, Sequence
 from text_generation_server.errors import EngineFailedError
-from text_generation_server.executor.step import Executor, StepResult
+from text_generation_server.executor.step import Executor
 
 logger = logging.getLogger(__name__)
 
 MAX_FAILED_STEPS = 3
 """Steps without any result, one after the other, after which the executor counts as broken."""
 
+MASK_SECONDS = 0.002
+MASK_SHARE = 0.1
+"""How long a step is held up for masks: so many seconds, or this share of the last step's time if
+that is more. Sequences whose masks come later sit the step out, so that a heavy grammar does not
+slow the answers beside it."""
 
-@dataclass(frozen=True, slots=True)
-class EngineLimits:
-    """Bounds on requests and steps, settled once model and memory are known."""
-
-    max_input_tokens: int
-    max_total_tokens: int
-    step: SchedulerLimits
+IDLE_SECONDS = 0.05
+"""How long at most a step waits for masks when there is nothing else to compute."""
 
 
 @dataclass(slots=True)
@@ -54,14 +60,6 @@ class Totals:
     generated_tokens: int = 0
 
 
-class Drawn(NamedTuple):
-    """The next token of a sequence."""
-
-    token_id: int
-    logprob: float
-    top: tuple[tuple[int, float], ...]
-
-
 class Engine:
     """Owns the sequences, the scheduler and, through it, the page cache."""
 
@@ -71,16 +69,18 @@ class Engine:
         cache: PageCache,
         limits: EngineLimits,
         clock: Callable[[], float] = time.monotonic,
-        cpu_clock: Callable[[], float] = time.thread_time,
+        grammars: Grammars | None = None,
     ) -> None:
+        """grammars: None refuses requests that have one."""
         self._executor = executor
         self._cache = cache
         self._limits = limits
+        self._grammars = grammars
         self._clock = clock
         self._scheduler = Scheduler(cache, limits.step)
         self._sequences: dict[int, Sequence] = {}
         self._totals = Totals()
-        self._pace = Pace(clock, cpu_clock)
+        self._pace = Pace(clock, time.thread_time)
         self._failed_steps = 0
         self._execute_seconds = 0.0
         self._step_seconds = 0.0
@@ -92,14 +92,19 @@ class Engine:
 
     def admit(self, request: Request) -> Failure | None:
         """Take a request in, or say why not."""
-        failure = self._refusal(request)
-        if failure is None:
-            if not self._sequences:
-                self._pace.rest()
-            sequence = Sequence(request)
-            self._sequences[request.id] = sequence
-            self._scheduler.add(sequence)
-        return failure
+        if request.id in self._sequences:
+            return _invalid(request, f"request id {request.id} is in use")
+        if request.grammar and self._grammars is None:
+            return _invalid(request, "grammars are disabled, or the tokenizer does not suit them")
+        mistake = find_mistake(request, self._limits, self._executor.facts.vocab_size)
+        if mistake is not None:
+            return _invalid(request, mistake)
+        if not self._sequences:
+            self._pace.rest()
+        sequence = Sequence(request, self._constraint(request))
+        self._sequences[request.id] = sequence
+        self._scheduler.add(sequence)
+        return None
 
     def cancel(self, request_id: int, keep_tokens: int | None = None) -> None:
         """End a request at the next step. Unknown and finished ids are ignored: the cancel may have
@@ -116,12 +121,15 @@ class Engine:
 
     def step(self) -> StepEvents:
         """Run one step. Raises EngineFailedError when the executor is beyond use."""
+        self._await_masks()
         started = self._clock()
         finished = [self._end(sequence, started) for sequence in self._ending(started)]
         chunks = self._scheduler.schedule()
         results = self._execute(chunks) if chunks else {}
         now = self._clock()
         tokens: list[Token] = []
+        prompts: list[PromptLogprobs] = []
+        progress: list[Progress] = []
         for chunk in chunks:
             outcome = results[chunk.sequence.request.id]
             if isinstance(outcome, Failure):
@@ -129,11 +137,14 @@ class Engine:
                 finished.append(outcome)
                 continue
             self._commit(chunk, started)
-            if outcome is not None:
-                tokens.append(self._accept(chunk.sequence, outcome, now))
-                finished.extend(self._completed(chunk.sequence, outcome.token_id))
+            prompts.extend(chunk.sequence.accept_scores(outcome.scores))
+            if outcome.drawn is not None:
+                tokens.append(self._accept(chunk.sequence, outcome.drawn, now))
+                finished.extend(self._completed(chunk.sequence, outcome.drawn.token_id))
+            else:
+                progress.extend(chunk.sequence.progress(now))
         self._step_seconds = self._clock() - started
-        return StepEvents(tuple(tokens), tuple(finished))
+        return StepEvents(tuple(tokens), tuple(finished), tuple(prompts), tuple(progress))
 
     def load(self) -> Load:
         """The engine's state right now."""
@@ -161,49 +172,28 @@ class Engine:
             gaps=pace.gaps,
         )
 
-    # Admission
+    # Grammars
 
-    def _refusal(self, request: Request) -> Failure | None:
-        count, limits = len(request.tokens), self._limits
-        if request.id in self._sequences:
-            return _invalid(request, f"request id {request.id} is in use")
-        if not 0 < request.prompt_length <= count:
-            return _invalid(
-                request, f"prompt of {request.prompt_length} tokens in a request of {count} tokens"
-            )
-        if request.domains.length != count:
-            return _invalid(
-                request, f"domains cover {request.domains.length} tokens, the request has {count}"
-            )
-        vocab_size = self._executor.facts.vocab_size
-        biased = [token for token, _ in request.params.logit_bias]
-        if (largest := max([int(request.tokens.max()), *biased])) >= vocab_size:
-            return _invalid(
-                request, f"token id {largest} is not below the vocabulary of {vocab_size}"
-            )
-        if request.prompt_length > limits.max_input_tokens:
-            return _invalid(
-                request,
-                f"prompt has {request.prompt_length} tokens, limit is {limits.max_input_tokens}",
-            )
-        if request.max_new_tokens <= count - request.prompt_length:
-            return _invalid(
-                request,
-                f"max_new_tokens is {request.max_new_tokens}, the request already has"
-                f" {count - request.prompt_length} answer tokens",
-            )
-        if request.max_length > limits.max_total_tokens:
-            return _invalid(
-                request,
-                f"prompt of {request.prompt_length} + max_new_tokens of {request.max_new_tokens}"
-                f" exceed the limit of {limits.max_total_tokens} tokens",
-            )
-        return None
+    def _constraint(self, request: Request) -> Constraint | None:
+        if not request.grammar or self._grammars is None:
+            return None
+        return self._grammars.start(request.grammar, request.tokens[request.prompt_length :])
+
+    def _await_masks(self) -> None:
+        """Give masks that are being computed a moment; wait for one when nothing else can run."""
+        sequences = self._sequences.values()
+        pending = [s.constraint.pending for s in sequences if s.constraint and not s.may_draw]
+        if not pending:
+            return
+        seconds = max(MASK_SECONDS, MASK_SHARE * self._execute_seconds)
+        ready = wait(pending, seconds).done
+        if not ready and len(pending) == len(self._sequences):
+            wait(pending, IDLE_SECONDS, FIRST_COMPLETED)
 
     # Execution
 
-    def _execute(self, chunks: list[Chunk]) -> dict[int, Drawn | Failure | None]:
-        """What became of each chunk, by request id: a drawn token, None, or a failure.
+    def _execute(self, chunks: list[Chunk]) -> dict[int, Outcome | Failure]:
+        """What became of each chunk, by request id.
 
         When a step fails, each of its sequences is tried alone, so that a request on which the
         executor fails takes no neighbour along. That is safe: nothing is committed yet, and a chunk
@@ -211,7 +201,7 @@ class Engine:
         """
         started = self._clock()
         try:
-            results: dict[int, Drawn | Failure | None] = dict(self._submit(chunks))
+            results: dict[int, Outcome | Failure] = dict(self._submit(chunks))
         except Exception:
             logger.exception("a step of %d sequences failed", len(chunks))
             results = {chunk.sequence.request.id: self._execute_alone(chunk) for chunk in chunks}
@@ -220,9 +210,9 @@ class Engine:
         self._watch(results)
         return results
 
-    def _execute_alone(self, chunk: Chunk) -> Drawn | Failure | None:
+    def _execute_alone(self, chunk: Chunk) -> Outcome | Failure:
         try:
-            return next(drawn for _, drawn in self._submit([chunk]))
+            return next(outcome for _, outcome in self._submit([chunk]))
         except Exception:
             request_id = chunk.sequence.request.id
             logger.exception("the step of request %d failed", request_id)
@@ -233,21 +223,19 @@ class Engine:
                 True,
             )
 
-    def _submit(self, chunks: list[Chunk]) -> Iterable[tuple[int, Drawn | None]]:
+    def _submit(self, chunks: list[Chunk]) -> Iterable[tuple[int, Outcome]]:
         plan = build_plan(chunks, self._cache)
         self._pace.begin()
         try:
             result = self._executor.submit(plan).wait()
         finally:
             self._pace.end()
-        rows = iter(_rows(result))
-        drawn = []
         for chunk in chunks:
             chunk.sequence.slot_open |= chunk.draws
-            drawn.append((chunk.sequence.request.id, next(rows) if chunk.draws else None))
-        return drawn
+        ids = [chunk.sequence.request.id for chunk in chunks]
+        return zip(ids, outcomes(chunks, result), strict=True)
 
-    def _watch(self, results: dict[int, Drawn | Failure | None]) -> None:
+    def _watch(self, results: dict[int, Outcome | Failure]) -> None:
         if not all(isinstance(result, Failure) for result in results.values()):
             self._failed_steps = 0
             return
@@ -267,7 +255,7 @@ class Engine:
             self._totals.prefill_tokens += chunk.length
             self._scheduler.commit(sequence, sequence.computed)
 
-    def _accept(self, sequence: Sequence, drawn: Drawn, now: float) -> Token:
+    def _accept(self, sequence: Sequence, drawn: TokenLogprobs, now: float) -> Token:
         sequence.phase = Phase.DECODING
         sequence.append(drawn.token_id)
         if sequence.first_token is None:
@@ -282,14 +270,17 @@ class Engine:
             return [self._complete(sequence, FinishReason.STOP_TOKEN)]
         if sequence.length >= sequence.request.max_length:
             return [self._complete(sequence, FinishReason.LENGTH)]
+        if sequence.constraint is not None:
+            sequence.constraint.advance(token_id)
         return []
 
     def _ending(self, now: float) -> list[Sequence]:
-        """Sequences that were cancelled or ran out of time."""
+        """Sequences that were cancelled, ran out of time or cannot follow their grammar."""
         return [
             sequence
             for sequence in self._sequences.values()
             if sequence.cancelled
+            or (sequence.constraint is not None and sequence.constraint.error is not None)
             or (sequence.request.deadline is not None and sequence.request.deadline < now)
         ]
 
@@ -298,6 +289,9 @@ class Engine:
             return self._complete(sequence, FinishReason.CANCELLED)
         waited = now - sequence.request.arrival
         self._forget(sequence)
+        if sequence.constraint is not None and sequence.constraint.error is not None:
+            error = sequence.constraint.error
+            return _invalid(sequence.request, f"the grammar cannot be followed: {error}")
         return Failure(
             sequence.request.id,
             ErrorCode.TIMEOUT,
@@ -321,13 +315,3 @@ class Engine:
 
 def _invalid(request: Request, message: str) -> Failure:
     return Failure(request.id, ErrorCode.INVALID, message, False)
-
-
-def _rows(result: StepResult) -> Iterable[Drawn]:
-    starts = result.top_starts.tolist()
-    ids, logprobs = result.top_ids.tolist(), result.top_logprobs.tolist()
-    for row, (token_id, logprob) in enumerate(
-        zip(result.token_ids.tolist(), result.logprobs.tolist(), strict=True)
-    ):
-        top = slice(starts[row], starts[row + 1])
-        yield Drawn(token_id, logprob, tuple(zip(ids[top], logprobs[top], strict=True)))

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from enum import Enum
+from typing import NamedTuple
 
 from text_generation_server._native import SamplingParams
 from text_generation_server.engine.domains import DomainSpans
@@ -25,6 +26,12 @@ class Request:
     """When it came in, in seconds of the engine's clock."""
     deadline: float | None
     """When it is given up, on the same clock."""
+    grammar: str = ""
+    """What the answer must follow, as llguidance's JSON; "" when anything goes."""
+    prompt_logprobs: bool = False
+    """Whether to report the log probabilities of the prompt."""
+    progress: bool = False
+    """Whether to report how far a long prefill is."""
 
     @property
     def max_length(self) -> int:
@@ -57,6 +64,37 @@ class Receipt:
     prefill: float
     decode: float
     preemptions: int
+
+
+class TokenLogprobs(NamedTuple):
+    """A token, its log probability under the model and the most likely tokens in its place."""
+
+    token_id: int
+    logprob: float
+    top: tuple[tuple[int, float], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class PromptLogprobs:
+    """What the model makes of a run of prompt tokens."""
+
+    request_id: int
+    start: int
+    """Position in the prompt of the first one, at least 1."""
+    tokens: tuple[TokenLogprobs, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far a prefill is, in tokens."""
+
+    request_id: int
+    cached: int
+    done: int
+    """Tokens that need no more computing, the cached ones included."""
+    total: int
+    eta: float
+    """Estimate of the seconds until the first token."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,9 +139,11 @@ class StepEvents:
 
     tokens: tuple[Token, ...]
     finished: tuple[Finished, ...]
+    prompts: tuple[PromptLogprobs, ...] = ()
+    progress: tuple[Progress, ...] = ()
 
     def __bool__(self) -> bool:
-        return bool(self.tokens or self.finished)
+        return bool(self.tokens or self.finished or self.prompts or self.progress)
 
 
 @dataclass(frozen=True, slots=True)

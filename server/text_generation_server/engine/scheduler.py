@@ -3,7 +3,8 @@
 Order within `schedule`, each with its side effects:
   1. admit    waiting sequences in order, while a batch slot and pages for the whole prompt are
               free; opens them in the page cache
-  2. decode   one token for every decoding sequence, the senior first
+  2. decode   one token for every decoding sequence, the senior first; one whose grammar has not
+              said yet what may come next sits the step out
   3. prefill  chunks in what is left of the token budget, short rests first
 
 Seniority is the order of arrival and survives preemption. When pages run out, the most junior
@@ -22,6 +23,9 @@ from text_generation_server.engine.sequence import Phase, Sequence
 
 PATIENCE = 4
 """Steps that shorter rests may pass a prompt over before it goes first."""
+
+MAX_SCORED_ROWS = 64
+"""Rows of a step that tell about prompt tokens: each takes a row of logits in memory."""
 
 LOOKAHEAD = 4
 """Requests the router may send ahead of a free place, so that none is empty for a round trip."""
@@ -46,6 +50,8 @@ class Chunk(NamedTuple):
     """Whether it ends the sequence, so that the step draws the next token."""
     copies: tuple[tuple[int, int], ...]
     """Page copies (source, destination) to make first."""
+    scored: range
+    """Positions whose logits tell about the prompt token behind them."""
 
 
 class Scheduler:
@@ -96,11 +102,16 @@ class Scheduler:
         self._admit()
         chunks: dict[Sequence, Chunk] = {}
         for sequence in [s for s in self._running if s.phase is Phase.DECODING]:
-            if sequence.phase is Phase.DECODING:  # not preempted by a senior meanwhile
+            # Not preempted by a senior meanwhile.
+            if sequence.phase is Phase.DECODING and sequence.may_draw:
                 self._place(sequence, 1, chunks)
         budget = max(self._limits.max_step_tokens - len(chunks), 1)
+        scores = MAX_SCORED_ROWS
         for sequence in self._prefill_order():
-            length = min(sequence.remaining, budget)
+            length = min(sequence.remaining - (not sequence.may_draw), budget)
+            if sequence.unscored(sequence.length):
+                length = min(length, scores)
+                scores -= length
             sequence.steps_passed_over += 1
             if length and sequence.phase is Phase.PREFILLING:
                 budget -= self._place(sequence, length, chunks)
@@ -129,8 +140,7 @@ class Scheduler:
     def _open(self, sequence: Sequence) -> None:
         tokens = sequence.tokens(0, sequence.length)
         pairs = sequence.request.domains.pairs(0, sequence.length)
-        # The last token is always computed: its logits give the next one.
-        sequence.handle = self._cache.open(tokens, pairs, sequence.length - 1)
+        sequence.handle = self._cache.open(tokens, pairs, sequence.match_limit)
         self._take_match(sequence, self._cache.cached_tokens(sequence.handle))
 
     @staticmethod
@@ -157,6 +167,8 @@ class Scheduler:
 
     def _follow(self, sequence: Sequence) -> None:
         """Let a sequence wait for one in prefill that will commit the same tokens next."""
+        if sequence.match_limit < sequence.length - 1:
+            return
         assert sequence.handle is not None
         node = self._cache.node(sequence.handle)
         best, best_length = None, sequence.computed + self._cache.page_tokens - 1
@@ -213,7 +225,8 @@ class Scheduler:
             copies = self._cache.reserve(sequence.handle, sequence.computed + length)
             if copies is not None:
                 draws = length == sequence.remaining
-                chunks[sequence] = Chunk(sequence, length, draws, tuple(copies))
+                scored = sequence.unscored(sequence.computed + length)
+                chunks[sequence] = Chunk(sequence, length, draws, tuple(copies), scored)
                 sequence.steps_passed_over = 0
                 return length
             victim = self._running[-1]

@@ -4,8 +4,18 @@ from enum import Enum
 
 import numpy as np
 
-from text_generation_server.engine.request import Receipt, Request
+from text_generation_server.engine.grammar import Constraint
+from text_generation_server.engine.request import (
+    Progress,
+    PromptLogprobs,
+    Receipt,
+    Request,
+    TokenLogprobs,
+)
 from text_generation_server.executor.step import SlotOpening, Uint32Array
+
+PROGRESS_SECONDS = 0.25
+"""Least time between two reports of one prefill, and before the first."""
 
 
 class Phase(Enum):
@@ -29,6 +39,7 @@ class Sequence:
         "cached_tokens",
         "cancelled",
         "computed",
+        "constraint",
         "first_scheduled",
         "first_token",
         "handle",
@@ -39,14 +50,18 @@ class Sequence:
         "length",
         "phase",
         "preemptions",
+        "progress_at",
         "request",
+        "scored",
         "slot",
         "slot_open",
         "steps_passed_over",
     )
 
-    def __init__(self, request: Request) -> None:
+    def __init__(self, request: Request, constraint: Constraint | None = None) -> None:
         self.request = request
+        self.constraint = constraint
+        """What the answer must follow; goes on with each token, and survives preemption."""
         self._tokens = np.empty(max(request.max_length, len(request.tokens)), dtype=np.uint32)
         self._tokens[: len(request.tokens)] = request.tokens
         self.length = len(request.tokens)
@@ -65,7 +80,10 @@ class Sequence:
         self.keep_tokens: int | None = None
         self.cached_tokens = 0
         self.preemptions = 0
+        self.scored = 0
+        """Rows of the prompt whose logits have been looked at, if somebody asked for that."""
         self.first_scheduled: float | None = None
+        self.progress_at: float | None = None
         self.first_token: float | None = None
         self.last_token: float | None = None
 
@@ -78,6 +96,48 @@ class Sequence:
     def remaining(self) -> int:
         """Tokens to compute before the next one can be drawn."""
         return self.length - self.computed
+
+    @property
+    def may_draw(self) -> bool:
+        """Whether it is known which tokens may come next."""
+        return self.constraint is None or self.constraint.ready
+
+    @property
+    def match_limit(self) -> int:
+        """Tokens that may come from the cache: not the last one, whose logits give the next, nor
+        those whose own logits are wanted."""
+        if self.request.prompt_logprobs:
+            return min(self.scored, self.length - 1)
+        return self.length - 1
+
+    def unscored(self, stop: int) -> range:
+        """Positions below `stop` of prompt tokens whose rows tell about the token behind them and
+        are wanted for that."""
+        if not self.request.prompt_logprobs:
+            return range(0)
+        return range(self.scored, min(stop, self.request.prompt_length - 1))
+
+    def accept_scores(self, scores: tuple[TokenLogprobs, ...]) -> list[PromptLogprobs]:
+        """Note the scores of the next rows; gives them as an event."""
+        if not scores:
+            return []
+        start = self.scored + 1
+        self.scored += len(scores)
+        return [PromptLogprobs(self.request.id, start, scores)]
+
+    def progress(self, now: float) -> list[Progress]:
+        """How far the prefill is, when that is asked for and was not told lately."""
+        if not self.request.progress or self.first_token is not None:
+            return []
+        started = self.first_scheduled
+        assert started is not None
+        if now - (self.progress_at or started) < PROGRESS_SECONDS:
+            return []
+        self.progress_at = now
+        pace = (now - started) / max(self.computed - self.cached_tokens, 1)
+        cached = min(self.cached_tokens, self.computed)
+        eta = pace * self.remaining
+        return [Progress(self.request.id, cached, self.computed, self.length, eta)]
 
     def tokens(self, start: int, stop: int) -> Uint32Array:
         """The tokens of a range, as a view."""
@@ -107,16 +167,21 @@ class Sequence:
         return start + int(differs.argmax()) if differs.any() else stop
 
     def slot_opening(self) -> SlotOpening:
-        """What its sampler slot starts from; only what its penalties look at."""
+        """What its sampler slot starts from; only what its penalties and its watermark look at."""
         assert self.slot is not None
         params, prompt_length = self.request.params, self.request.prompt_length
         counts_prompt = params.repetition_penalty != 1.0
         counts_answer = counts_prompt or params.frequency_penalty or params.presence_penalty
+        first, last = 0 if counts_prompt else prompt_length, prompt_length
+        if counts_answer:
+            last = self.length
+        if params.watermark_delta:  # looks at the last token, which no penalty counts
+            first, last = min(first, prompt_length - 1), self.length
         return SlotOpening(
             self.slot,
             params,
-            self._tokens[: prompt_length if counts_prompt else 0],
-            self._tokens[prompt_length : self.length if counts_answer else prompt_length],
+            self._tokens[first:prompt_length],
+            self._tokens[prompt_length:last],
         )
 
     def receipt(self) -> Receipt:

@@ -28,6 +28,8 @@ _ARRAYS = {
     "sample_slots": np.int32,
     "mask_rows": np.int32,
     "masks": np.uint32,
+    "score_tokens": np.uint32,
+    "score_top_n": np.uint32,
 }
 NEVER = timedelta(days=365)
 """An idle server broadcasts nothing; the launcher, not a timeout, ends ranks whose peer is gone."""
@@ -43,6 +45,8 @@ _PARAMS = (
     "seed",
     "top_n",
     "logit_bias",
+    "watermark_gamma",
+    "watermark_delta",
 )
 
 

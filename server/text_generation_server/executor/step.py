@@ -4,7 +4,7 @@ A `StepPlan` is flat arrays, so that rank 0 can broadcast it unchanged and a nat
 take it without walking Python objects. The engine cannot tell executors apart.
 
 Letters: T tokens computed in the step, S sequences in it, R rows whose next token is drawn, M of
-them with a mask.
+them with a mask, P rows that tell about a prompt token.
 """
 
 from dataclasses import dataclass, field
@@ -52,27 +52,31 @@ class StepPlan:
     pages: Int32Array
     """Page ids; a sequence's position p lies in its page p // page_tokens, cell p % page_tokens."""
     sample_rows: Int32Array
-    """[R] indices into tokens: the rows whose logits are wanted."""
+    """[R + P] indices into tokens: the rows whose logits are wanted, first those drawn from."""
     sample_slots: Int32Array
-    """[R] sampler slot of each of those rows."""
+    """[R] sampler slot of each row that is drawn from."""
     mask_rows: Int32Array = field(default_factory=lambda: np.empty(0, np.int32))
-    """[M] rows of sample_rows, none twice, that may draw some tokens only."""
+    """[M] rows of sample_rows that are drawn from, none twice, that may draw some tokens only."""
     masks: Uint32Array = field(default_factory=lambda: np.empty((0, 0), np.uint32))
     """[M, ceil(vocabulary / 32)] bit id % 32 of word id // 32 allows a token."""
+    score_tokens: Uint32Array = field(default_factory=lambda: np.empty(0, np.uint32))
+    """[P] the tokens whose probability behind the last P of sample_rows is wanted."""
+    score_top_n: Uint32Array = field(default_factory=lambda: np.empty(0, np.uint32))
+    """[P] how many of the most likely tokens to report beside each."""
     slots_opened: tuple[SlotOpening, ...] = ()
     """Sampler slots to start anew before the step draws."""
 
 
 @dataclass(frozen=True, slots=True)
 class StepResult:
-    """The drawn tokens, row by row of `StepPlan.sample_rows`."""
+    """The drawn and the scored tokens, row by row of `StepPlan.sample_rows`."""
 
     token_ids: Int32Array
-    """[R]"""
+    """[R + P]"""
     logprobs: Float32Array
-    """[R] natural log of the probability under the unmodified logits."""
+    """[R + P] natural log of the probability under the unmodified logits."""
     top_starts: Int32Array
-    """[R + 1] row r's most likely tokens are top_ids[top_starts[r]:top_starts[r + 1]]."""
+    """[R + P + 1] row r's most likely tokens are top_ids[top_starts[r]:top_starts[r + 1]]."""
     top_ids: Int32Array
     top_logprobs: Float32Array
 

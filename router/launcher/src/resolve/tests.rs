@@ -2,16 +2,16 @@
 
 use std::path::{Path, PathBuf};
 
-use clap::Parser;
 use text_generation_router::config::{
     Dtype, ExecutorKind, KvCacheDtype, Limits, Quantize, ServeConfig,
 };
 
 use super::*;
+use crate::parse::parse;
 
 fn resolved(flags: &[&str]) -> Result<ServeConfig, Mistakes> {
-    let args = Args::try_parse_from([&["launcher"], flags].concat()).expect("the flags parse");
-    resolve(args, Path::new("/run/text-generation"))
+    let parsed = parse([&["launcher"], flags].concat()).expect("the flags parse");
+    resolve(parsed, Path::new("/run/text-generation"))
 }
 
 fn mistakes(flags: &[&str]) -> Vec<String> {
@@ -52,28 +52,28 @@ fn the_older_name_of_max_input_tokens_works_alone_but_not_beside_the_newer() {
 #[test]
 fn all_mistakes_are_reported_together() {
     let found = mistakes(&[
+        "--validation-workers",
+        "0",
         "--model-id",
         "",
-        "--num-shard",
-        "0",
+        "--sharded",
+        "true",
         "--max-input-tokens",
         "100",
         "--max-total-tokens",
         "100",
         "--max-batch-total-tokens",
         "99",
-        "--validation-workers",
-        "0",
         "--cors-allow-origin",
         "example.org",
     ]);
     let flags = [
+        "--validation-workers",
         "--model-id",
         "--cors-allow-origin",
-        "--num-shard",
+        "--sharded",
         "--max-input-tokens",
         "--max-total-tokens",
-        "--validation-workers",
     ];
     assert_eq!(found.len(), flags.len(), "{found:#?}");
     for (mistake, flag) in found.iter().zip(flags) {
@@ -157,16 +157,37 @@ fn torch_quantizes_nothing() {
 
 #[test]
 fn an_unknown_quantization_is_refused_with_the_known_ones() {
-    for name in ["bitsandbytes", "eetq", "fp8", "marlin", ""] {
-        let error = Args::try_parse_from(["launcher", "--quantize", name])
-            .expect_err("there is no such quantization")
-            .to_string();
-        assert!(error.contains("int8, int4, awq, gptq"), "{error}");
+    for (flags, mention) in [
+        (["--quantize", "bitsandbytes"], "take --quantize int8"),
+        (["--quantize", "bitsandbytes-nf4"], "take --quantize int4"),
+        (["--quantize", "marlin"], "take --quantize gptq"),
+        (["--quantize", "int3"], "int8, int4, awq, gptq"),
+        (["--quantize", ""], "int8, int4, awq, gptq"),
+        (
+            ["--kv-cache-dtype", "fp8_e5m2"],
+            "take --kv-cache-dtype int8",
+        ),
+        (["--kv-cache-dtype", "fp4"], "auto, bf16, int8"),
+    ] {
+        let found = mistakes(&flags);
+        assert!(found.len() == 1 && found[0].contains(mention), "{found:?}");
     }
-    let error = Args::try_parse_from(["launcher", "--kv-cache-dtype", "fp8_e5m2"])
-        .expect_err("there is no such type")
-        .to_string();
-    assert!(error.contains("auto, bf16, int8"), "{error}");
+}
+
+#[test]
+fn sharded_only_confirms_the_number_of_shards() {
+    assert!(resolved(&["--sharded", "false"]).is_ok());
+    assert!(resolved(&["--sharded", "true", "--num-shard", "2"]).is_ok());
+    for flags in [
+        &["--sharded", "true"][..],
+        &["--sharded", "false", "--num-shard", "2"],
+    ] {
+        let found = mistakes(flags);
+        assert!(
+            found.len() == 1 && found[0].contains("--num-shard"),
+            "{found:?}"
+        );
+    }
 }
 
 #[test]
@@ -203,7 +224,10 @@ fn prefix_caching_takes_the_spellings_of_a_switch() {
 fn a_key_must_be_sendable_and_is_never_shown() {
     assert!(resolved(&["--api-key", ""]).is_err());
     assert!(resolved(&["--api-key", "two words"]).is_err());
-    let config = resolved(&["--api-key", "hunter2"]).expect("the key is fine");
+    assert!(resolved(&["--api-keys", "hunter2"]).is_err(), "no tenant");
+    let config = resolved(&["--api-key", "hunter2", "--api-keys", "acme:hunter2,b:k"]);
+    let config = config.expect("the keys are fine");
+    assert_eq!(config.router.api_keys.len(), 3);
     assert!(!format!("{config:?}").contains("hunter2"));
     let written = serde_json::to_string(&config).expect("the configuration is plain data");
     assert!(!written.contains("hunter2"));
@@ -211,11 +235,11 @@ fn a_key_must_be_sendable_and_is_never_shown() {
 
 #[test]
 fn a_socket_path_that_the_system_refuses_is_a_mistake() {
-    let args = Args::try_parse_from(["launcher"]).expect("no flag is needed");
+    let parsed = parse(["launcher"]).expect("no flag is needed");
     let dir_bytes = MAX_SOCKET_PATH - "/shard-0.sock".len();
     let dir = |length: usize| PathBuf::from(format!("/{}", "d".repeat(length - 1)));
-    assert!(resolve(args.clone(), &dir(dir_bytes)).is_ok());
-    assert!(resolve(args, &dir(dir_bytes + 1)).is_err());
+    assert!(resolve(parsed.clone(), &dir(dir_bytes)).is_ok());
+    assert!(resolve(parsed, &dir(dir_bytes + 1)).is_err());
 }
 
 /// Every field of the configuration with a value of its own.
@@ -223,13 +247,17 @@ fn every_flag() -> ServeConfig {
     let text = "--model-id owner/model --revision main --executor oracle --dtype auto --quantize int4 \
         --kv-cache-dtype int8 --cache-dir /models/cache --tokenizer-config-path /models/tokenizer_config.json --huggingface-hub-cache /models/hub \
         --hostname 0.0.0.0 --port 8080 --cors-allow-origin https://a.example,https://b.example:8443 \
-        --validation-workers 3 --graceful-termination-timeout 45 --num-shard 2 \
+        --validation-workers 3 --watermark-gamma 0.25 --watermark-delta 1.5 --graceful-termination-timeout 45 --num-shard 2 \
         --master-addr 127.0.0.2 --master-port 29501 --max-input-tokens 1000 \
         --max-total-tokens 2000 --max-batch-size 16 --max-batch-prefill-tokens 256 \
         --max-batch-total-tokens 8000 --kv-memory 1GiB --prefix-caching false --num-threads 5 \
         --page-tokens 16 --max-concurrent-requests 11 --max-queued-tokens 12 \
         --max-queue-seconds 13 --request-timeout 14 --max-best-of 6 --max-stop-sequences 7 \
         --max-stop-bytes 18 --max-top-n-tokens 9 --max-client-batch-size 10 --max-messages 19 \
+        --disable-grammar-support --max-grammar-bytes 31 --max-grammar-compile-ms 32 \
+        --max-grammar-size 33 --max-grammar-fuel 34 --max-grammar-lexer-states 35 \
+        --grammar-cache 36B \
+        --max-stored-responses 28 --max-stored-response-bytes 29 \
         --payload-limit 20 --max-body-bytes-in-flight 21 --max-connections 22 \
         --max-header-bytes 23 --max-headers 24 --header-timeout 25 --body-timeout 26 \
         --write-stall-timeout 27";

@@ -95,7 +95,7 @@ async fn a_shard_that_fails_to_load_ends_the_launch_with_its_last_lines() {
     let (mut supervisor, _readiness, _run_dir) =
         shells("echo loading; echo 'no such model' >&2; exit 66", 1);
     let error = supervisor.run().await;
-    assert_eq!(error.exit_code(), crate::error::EXIT_FAILED);
+    assert_eq!(error.exit_code(), crate::error::EXIT_MODEL);
     let text = error.to_string();
     assert!(text.contains("exit status: 66"), "{text}");
     assert!(text.ends_with("\n  loading\n  no such model"), "{text}");

@@ -5,8 +5,8 @@ use axum::extract::State;
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use super::chat::render;
 use super::tokenize::simple_tokens;
+use crate::api::chat::input;
 use crate::api::extract::Json;
 use crate::api::tokenizer::Specials;
 use crate::api::types::chat::ChatRequest;
@@ -33,10 +33,11 @@ pub struct ChatTokens {
 )]
 pub async fn chat_tokenize(
     State(state): State<AppState>,
-    Json(request): Json<ChatRequest>,
+    Json(mut request): Json<ChatRequest>,
 ) -> Result<JsonResponse<ChatTokens>, ApiError> {
     let model = state.model_named(request.model.as_deref())?;
-    let templated_text = render(&model, request.messages, state.limits())?;
+    let turn = input::conversation(&mut request)?.render(&model, state.limits())?;
+    let templated_text = turn.text;
     let text = templated_text.clone();
     let tokenize_response = simple_tokens(&model.tokenizer, text, Specials::Omit).await?;
     Ok(JsonResponse(ChatTokens {

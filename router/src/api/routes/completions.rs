@@ -22,6 +22,7 @@ use crate::api::validate;
 use crate::app::AppState;
 use crate::config::Limits;
 use crate::error::ApiError;
+use crate::generation::Progress;
 use crate::model::Model;
 
 /// Continues one prompt or several.
@@ -75,7 +76,7 @@ async fn submit(
     let clock = clock.validated(characters);
     let mut answers = Vec::new();
     for prompt in &prompts {
-        answers.extend(answer::start(model, &plan, prompt, StopText::Drop)?);
+        answers.extend(answer::start(model, &plan, prompt, StopText::Drop).await?);
     }
     let format = Format {
         envelope: Envelope::new("cmpl", model),
@@ -243,6 +244,11 @@ impl ChunkEncoder {
 }
 
 impl Encode for ChunkEncoder {
+    fn progress(&mut self, _index: usize, progress: Progress, frames: &mut Frames) {
+        let envelope = &self.format.envelope;
+        frames.push_back(openai::progress(envelope, "text_completion", progress));
+    }
+
     fn part(&mut self, index: usize, part: Part, frames: &mut Frames) -> Result<(), ApiError> {
         match part {
             // Held back or inside a character: nothing to tell yet.

@@ -8,6 +8,8 @@ pub mod generate;
 pub mod generate_stream;
 pub mod health;
 pub mod info;
+pub mod messages;
 pub mod metrics;
 pub mod models;
+pub mod responses;
 pub mod tokenize;

@@ -46,6 +46,15 @@ fn finds_a_stop_string_across_pieces() {
 }
 
 #[test]
+fn tells_which_stop_string_it_found() {
+    let mut matcher = StopMatcher::new(vec!["b".into(), "ab".into()], StopText::Drop);
+    matcher.push("xa".into());
+    assert_eq!(matcher.found(), None);
+    matcher.push("bc".into());
+    assert_eq!(matcher.found(), Some("ab"));
+}
+
+#[test]
 fn gives_back_what_turned_out_to_be_no_stop_string() {
     assert_eq!(
         run(&["aab"], StopText::Drop, &["a", "a", "a", "c"]),

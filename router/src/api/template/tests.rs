@@ -5,18 +5,14 @@ const CHATML: &str = "{% for message in messages %}{{'<|im_start|>' + message['r
     {{ '<|im_start|>assistant\n' }}{% endif %}";
 
 fn message(role: &str, content: &str) -> Message {
-    Message {
-        role: role.into(),
-        content: Some(content.into()),
-        name: None,
-        tool_calls: None,
-        tool_call_id: None,
-    }
+    Message::text(role, content)
 }
 
 fn render(source: &str, messages: &[Message]) -> Result<String, String> {
     let template = ChatTemplate::new(source, "<s>", "</s>").map_err(|error| error.to_string())?;
-    template.render(messages).map_err(|error| error.to_string())
+    template
+        .render(messages, &[])
+        .map_err(|error| error.to_string())
 }
 
 #[test]

@@ -1,17 +1,22 @@
 use serde_json::{Value, json};
 
-use super::fixture::{byte_level_json, tokenizer_json};
+use super::fixture::tokenizer_json;
 use super::*;
 
-pub(crate) use super::fixture::{BOS, EOS};
+pub(crate) use super::fixture::{BOS, EOS, byte_level_json};
 
 /// See [`byte_level_json`].
 pub(crate) fn byte_level() -> Arc<Tokenizer> {
     Arc::new(Tokenizer::from_bytes(&byte_level_json(), 2).unwrap())
 }
 
-/// SentencePiece style: ids 0 to 255 are `<0x..>`, from 258 on come words with a leading blank.
+/// See [`byte_fallback_json`].
 pub(crate) fn byte_fallback() -> Arc<Tokenizer> {
+    Arc::new(Tokenizer::from_bytes(&byte_fallback_json(), 2).unwrap())
+}
+
+/// SentencePiece style: ids 0 to 255 are `<0x..>`, from 258 on come words with a leading blank.
+pub(crate) fn byte_fallback_json() -> Vec<u8> {
     let mut vocab = serde_json::Map::new();
     for byte in 0..=255u32 {
         vocab.insert(format!("<0x{byte:02X}>"), byte.into());
@@ -25,8 +30,7 @@ pub(crate) fn byte_fallback() -> Arc<Tokenizer> {
         {"type": "Replace", "pattern": {"String": "▁"}, "content": " "},
         {"type": "ByteFallback"}, {"type": "Fuse"},
         {"type": "Strip", "content": " ", "start": 1, "stop": 0}]});
-    let json = tokenizer_json(vocab.into(), true, decoder, Value::Null);
-    Arc::new(Tokenizer::from_bytes(&json, 2).unwrap())
+    tokenizer_json(vocab.into(), true, decoder, Value::Null)
 }
 
 #[tokio::test]
@@ -92,7 +96,10 @@ async fn a_text_is_refused_when_no_worker_gets_free() {
     let tokenizer = byte_level();
     let _all = tokenizer.workers.acquire_many(2).await.unwrap();
     let refused = tokenizer.encode("a".into(), Specials::Omit).await;
-    assert!(matches!(refused, Err(TokenizeError::Busy)), "{refused:?}");
+    assert!(
+        matches!(refused, Err(TokenizeError::Busy { .. })),
+        "{refused:?}"
+    );
 }
 
 #[test]

@@ -1,9 +1,10 @@
 //! `/v1/chat/completions`.
 
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use serde_json::{Map, Value};
 use utoipa::ToSchema;
 
+use super::grammar::ResponseFormat;
 use super::openai::{FinishReason, OneOrMany, StreamOptions, Usage};
 
 /// A conversation and how to continue it.
@@ -41,12 +42,15 @@ pub struct ChatRequest {
     pub top_logprobs: Option<u32>,
     /// Not supported; null or empty.
     pub logit_bias: Option<Value>,
-    /// Not supported; null or empty.
-    pub tools: Option<Value>,
-    /// Without `tools` only "none", "auto" or null.
+    /// Functions that the model may call.
+    pub tools: Option<Vec<ChatTool>>,
+    /// "auto", "none", "required" or `{"type": "function", "function": {"name": ..}}`. Default
+    /// "auto".
     pub tool_choice: Option<Value>,
-    /// Only `{"type": "text"}` or null.
-    pub response_format: Option<Value>,
+    /// Whether one answer may hold several calls, where it has to hold any. Default true.
+    pub parallel_tool_calls: Option<bool>,
+    /// What the answer must follow. Default: anything goes.
+    pub response_format: Option<ResponseFormat>,
 }
 
 /// A message as it is sent.
@@ -59,9 +63,50 @@ pub struct ChatMessage {
     /// Name of the speaker or of the tool.
     pub name: Option<String>,
     /// Calls that the assistant made.
-    pub tool_calls: Option<Value>,
+    pub tool_calls: Option<Vec<ToolCallParam>>,
     /// The call that a tool's message answers.
     pub tool_call_id: Option<String>,
+}
+
+/// A function that the model may call.
+#[derive(Debug, Clone, PartialEq, Deserialize, ToSchema)]
+pub struct ChatTool {
+    /// Only "function".
+    pub r#type: String,
+    /// The function.
+    pub function: Option<ChatFunction>,
+}
+
+/// A function.
+#[derive(Debug, Clone, PartialEq, Deserialize, ToSchema)]
+pub struct ChatFunction {
+    /// Its name.
+    pub name: String,
+    /// What it does.
+    pub description: Option<String>,
+    /// JSON schema of its arguments; null takes none.
+    #[schema(value_type = Option<Object>)]
+    pub parameters: Option<Map<String, Value>>,
+    /// Arguments of forced calls always keep to the schema, whatever this says.
+    pub strict: Option<bool>,
+}
+
+/// A call as it is sent back.
+#[derive(Debug, Clone, PartialEq, Deserialize, ToSchema)]
+pub struct ToolCallParam {
+    /// Its id.
+    pub id: Option<String>,
+    /// What was called.
+    pub function: CalledFunctionParam,
+}
+
+/// A called function as it is sent back.
+#[derive(Debug, Clone, PartialEq, Deserialize, ToSchema)]
+pub struct CalledFunctionParam {
+    /// Its name.
+    pub name: String,
+    /// Its arguments, as JSON text or as an object.
+    pub arguments: Option<Value>,
 }
 
 /// Text, whole or in parts.
@@ -120,8 +165,31 @@ pub struct ChatChoice {
 pub struct AssistantMessage {
     /// "assistant".
     pub role: &'static str,
-    /// The text.
-    pub content: String,
+    /// The text; null when there are calls alone.
+    pub content: Option<String>,
+    /// The calls, if there are any.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub tool_calls: Vec<ToolCallObject>,
+}
+
+/// A call of a function.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
+pub struct ToolCallObject {
+    /// What the call's result refers to.
+    pub id: String,
+    /// "function".
+    pub r#type: &'static str,
+    /// What is called.
+    pub function: CalledFunction,
+}
+
+/// A called function.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
+pub struct CalledFunction {
+    /// Its name.
+    pub name: String,
+    /// Its arguments, as the JSON text that the model wrote.
+    pub arguments: String,
 }
 
 /// Log probabilities of an answer's tokens.
@@ -196,6 +264,31 @@ pub struct Delta {
     /// The new text.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub content: Option<String>,
-    /// Always null; some clients want the key.
-    pub tool_calls: Option<Value>,
+    /// What is new of a call; null otherwise, as some clients want the key.
+    pub tool_calls: Option<Vec<ToolCallDelta>>,
+}
+
+/// What is new of a call.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
+pub struct ToolCallDelta {
+    /// Which of the answer's calls.
+    pub index: usize,
+    /// What the call's result refers to; at its start.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub id: Option<String>,
+    /// "function", at its start.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub r#type: Option<&'static str>,
+    /// What is called.
+    pub function: FunctionDelta,
+}
+
+/// What is new of a called function.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
+pub struct FunctionDelta {
+    /// Its name; at the start.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    /// The new JSON text of its arguments.
+    pub arguments: String,
 }

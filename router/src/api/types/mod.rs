@@ -4,6 +4,11 @@
 
 pub mod chat;
 pub mod completion;
+pub mod grammar;
 pub mod info;
+pub mod message_object;
+pub mod messages;
 pub mod native;
 pub mod openai;
+pub mod response_object;
+pub mod responses;

@@ -3,6 +3,9 @@
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+use super::grammar::GrammarRequest;
+use super::openai::PrefillProgress;
+
 /// A prompt and how to continue it.
 #[derive(Debug, Clone, Default, Deserialize, ToSchema)]
 pub struct GenerateRequest {
@@ -45,18 +48,22 @@ pub struct Parameters {
     pub stop: Option<Vec<String>>,
     /// Keeps the last n tokens of the prompt. Default: all.
     pub truncate: Option<u32>,
-    /// Not supported; false or null.
+    /// Whether the answer is marked, so that it can be told to be generated. Default false.
     pub watermark: Option<bool>,
     /// Whether to report tokens, finish reason and the like. Default false.
     pub details: Option<bool>,
-    /// Not supported; false or null.
+    /// Whether to report the log probabilities of the prompt, which is then computed anew; not for
+    /// streams. Default false.
     pub decoder_input_details: Option<bool>,
+    /// Whether events `{"prefill": {...}}` tell how far a long prefill is; for streams alone.
+    /// Default false.
+    pub prefill_progress: Option<bool>,
     /// Repeats a sampled answer. Default: random.
     pub seed: Option<u64>,
     /// Most likely tokens to report at each position. Default 0.
     pub top_n_tokens: Option<u32>,
-    /// Not supported; null.
-    pub grammar: Option<serde_json::Value>,
+    /// What the answer must follow. Default: anything goes.
+    pub grammar: Option<GrammarRequest>,
     /// Not supported; null.
     pub adapter_id: Option<String>,
     /// Whether to go on after an end-of-text token; for benchmarks. Default false.
@@ -68,7 +75,7 @@ pub struct Parameters {
 pub struct GenerateResponse {
     /// The text, a stop string that ended it included.
     pub generated_text: String,
-    /// Present when `details` was asked for.
+    /// Present when `details` or `decoder_input_details` was asked for.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub details: Option<Details>,
 }
@@ -98,6 +105,17 @@ pub struct Token {
     pub special: bool,
 }
 
+/// A token of a prompt, and what the model makes of it.
+#[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
+pub struct PrefillToken {
+    /// Token id.
+    pub id: u32,
+    /// The text that became complete with it; may be empty.
+    pub text: String,
+    /// Natural log of its probability under the model; null for the first one.
+    pub logprob: Option<f32>,
+}
+
 /// How an answer came about.
 #[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
 pub struct Details {
@@ -109,8 +127,8 @@ pub struct Details {
     pub seed: Option<u64>,
     /// Prompt tokens that did not have to be computed.
     pub cached_tokens: u32,
-    /// Always empty: log probabilities of the prompt are not supported.
-    pub prefill: Vec<Token>,
+    /// Tokens of the prompt, when `decoder_input_details` was asked for.
+    pub prefill: Vec<PrefillToken>,
     /// Tokens of the answer.
     pub tokens: Vec<Token>,
     /// Most likely tokens at each position, when asked for.
@@ -132,8 +150,8 @@ pub struct BestOfSequence {
     pub generated_tokens: u32,
     /// The seed that repeats the answer.
     pub seed: Option<u64>,
-    /// Always empty.
-    pub prefill: Vec<Token>,
+    /// As in [`Details`].
+    pub prefill: Vec<PrefillToken>,
     /// Tokens of the answer.
     pub tokens: Vec<Token>,
     /// Most likely tokens at each position, when asked for.
@@ -155,6 +173,13 @@ pub struct StreamResponse {
     pub generated_text: Option<String>,
     /// On the last event, when `details` was asked for.
     pub details: Option<StreamDetails>,
+}
+
+/// An event of a stream whose prompt is still being computed.
+#[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
+pub struct PrefillEvent {
+    /// How far that is.
+    pub prefill: PrefillProgress,
 }
 
 /// How a streamed answer came about.

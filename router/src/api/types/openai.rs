@@ -29,6 +29,22 @@ impl OneOrMany {
 pub struct StreamOptions {
     /// Whether a last chunk tells the token counts. Default false.
     pub include_usage: Option<bool>,
+    /// Whether chunks without choices tell, under `prefill`, how far a long prefill is. Default
+    /// false.
+    pub prefill_progress: Option<bool>,
+}
+
+/// How far a prefill is; at most every 250 ms, and never for a short one.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, ToSchema)]
+pub struct PrefillProgress {
+    /// Prompt tokens taken from the cache.
+    pub cached: u32,
+    /// Prompt tokens that need no more computing, the cached ones included.
+    pub done: u32,
+    /// Prompt tokens.
+    pub total: u32,
+    /// Estimate of the seconds until the first token.
+    pub eta: f32,
 }
 
 /// Why a choice ended.
@@ -39,6 +55,9 @@ pub enum FinishReason {
     Stop,
     /// The length limit.
     Length,
+    /// Functions are to be called.
+    #[serde(rename = "tool_calls")]
+    ToolCalls,
 }
 
 /// Token counts of a request.

@@ -5,21 +5,28 @@ use std::ops::RangeInclusive;
 use crate::config::Limits;
 use crate::error::ApiError;
 
-pub(super) fn stop_strings(stop: Vec<String>, limits: &Limits) -> Result<Vec<String>, ApiError> {
+pub(super) fn stop_strings(
+    name: &'static str,
+    stop: Vec<String>,
+    limits: &Limits,
+) -> Result<Vec<String>, ApiError> {
     let (most, longest) = (limits.max_stop_sequences, limits.max_stop_bytes);
     if stop.len() > most {
-        let message = format!("stop must have at most {most} strings, got {}", stop.len());
-        return Err(invalid("stop", message));
+        let message = format!(
+            "{name} must have at most {most} strings, got {}",
+            stop.len()
+        );
+        return Err(invalid(name, message));
     }
     if stop.iter().any(String::is_empty) {
-        return Err(invalid("stop", "a stop string must not be empty"));
+        return Err(invalid(name, "a stop string must not be empty"));
     }
     if let Some(long) = stop.iter().find(|stop| stop.len() > longest) {
         let message = format!(
             "a stop string must have at most {longest} bytes, got {}",
             long.len()
         );
-        return Err(invalid("stop", message));
+        return Err(invalid(name, message));
     }
     Ok(stop)
 }

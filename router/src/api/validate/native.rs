@@ -1,9 +1,9 @@
 //! Native parameters: TGI's rules, with 1 allowed for `top_p` and `typical_p`.
 
 use super::check::{
-    above_zero, at_least_one, at_most, invalid, refuse, share, stop_strings, top_n, within,
+    above_zero, at_least_one, at_most, invalid, share, stop_strings, top_n, within,
 };
-use super::{Delivery, Plan};
+use super::{Delivery, Plan, grammar};
 use crate::api::types::native::Parameters;
 use crate::config::Limits;
 use crate::error::ApiError;
@@ -14,27 +14,44 @@ use crate::request::Sampling;
 /// # Errors
 /// The first rule that is broken, with its value and the limit.
 pub fn native(p: &Parameters, delivery: Delivery, limits: &Limits) -> Result<Plan, ApiError> {
-    refuse("watermark", p.watermark == Some(true))?;
-    refuse(
-        "decoder_input_details",
-        p.decoder_input_details == Some(true),
-    )?;
-    refuse("grammar", p.grammar.is_some())?;
-    refuse(
-        "adapter_id",
-        p.adapter_id.as_ref().is_some_and(|id| !id.is_empty()),
-    )?;
+    let prompt_logprobs = p.decoder_input_details == Some(true);
+    if prompt_logprobs && delivery == Delivery::Stream {
+        let reason =
+            "decoder_input_details cannot be streamed; leave it out, or ask for the whole answer";
+        return Err(invalid("decoder_input_details", reason));
+    }
+    let progress = p.prefill_progress == Some(true);
+    if progress && delivery == Delivery::Whole {
+        return Err(invalid(
+            "prefill_progress",
+            "prefill_progress needs a stream",
+        ));
+    }
+    if let Some(id) = p.adapter_id.as_ref().filter(|id| !id.is_empty()) {
+        return Err(ApiError::AdapterNotFound(id.clone()));
+    }
     let sampling = native_sampling(p)?;
+    let grammar = grammar::native(p.grammar.as_ref())?;
+    let ignore_eos = p.ignore_eos.unwrap_or(false);
+    if ignore_eos && grammar.is_some() {
+        let reason = "ignore_eos cannot be combined with grammar, which says where the answer ends";
+        return Err(invalid("ignore_eos", reason));
+    }
     let answers = best_of(p, sampling.temperature > 0.0, delivery, limits)?;
     Ok(Plan {
         sampling,
         seed: p.seed,
         max_new_tokens: at_least_one("max_new_tokens", p.max_new_tokens)?,
         truncate: at_least_one("truncate", p.truncate)?,
-        stop: stop_strings(p.stop.clone().unwrap_or_default(), limits)?,
+        stop: stop_strings("stop", p.stop.clone().unwrap_or_default(), limits)?,
         top_n_tokens: top_n("top_n_tokens", p.top_n_tokens, limits)?,
-        ignore_eos: p.ignore_eos.unwrap_or(false),
+        ignore_eos,
         answers,
+        marks: vec![],
+        grammar,
+        prompt_logprobs,
+        progress,
+        watermark: p.watermark == Some(true),
     })
 }
 
@@ -59,6 +76,7 @@ fn native_sampling(p: &Parameters) -> Result<Sampling, ApiError> {
         frequency_penalty: within("frequency_penalty", p.frequency_penalty, -2.0..=2.0)?,
         presence_penalty: 0.0,
         seed: 0,
+        watermark: None,
     })
 }
 

@@ -2,33 +2,31 @@
 
 use serde_json::Value;
 
-use super::Plan;
 use super::check::{above_zero, at_least_one, invalid, refuse, share, stop_strings, top_n, within};
+use super::{Plan, grammar};
 use crate::api::types::chat::ChatRequest;
 use crate::api::types::completion::CompletionRequest;
-use crate::api::types::openai::OneOrMany;
+use crate::api::types::openai::{OneOrMany, StreamOptions};
 use crate::config::Limits;
 use crate::error::ApiError;
 use crate::request::Sampling;
 
 /// Sampling as OpenAI's clients say it.
-struct OpenAiSampling {
-    temperature: Option<f32>,
-    top_p: Option<f32>,
-    repetition_penalty: Option<f32>,
-    frequency_penalty: Option<f32>,
-    presence_penalty: Option<f32>,
+#[derive(Debug, Default)]
+pub(super) struct OpenAiSampling {
+    pub(super) temperature: Option<f32>,
+    pub(super) top_p: Option<f32>,
+    pub(super) repetition_penalty: Option<f32>,
+    pub(super) frequency_penalty: Option<f32>,
+    pub(super) presence_penalty: Option<f32>,
 }
 
-/// Checks a chat request; `messages` are checked where they become text.
+/// Checks a chat request; messages and tools are checked where they become a conversation.
 ///
 /// # Errors
 /// The first rule that is broken, with its value and the limit.
 pub fn chat(request: &ChatRequest, limits: &Limits) -> Result<Plan, ApiError> {
-    refuse("tools", is_given(request.tools.as_ref()))?;
     refuse("logit_bias", is_given(request.logit_bias.as_ref()))?;
-    check_response_format(request.response_format.as_ref())?;
-    check_tool_choice(request.tool_choice.as_ref())?;
     let top_logprobs = top_n("top_logprobs", request.top_logprobs, limits)?;
     if top_logprobs > 0 && request.logprobs != Some(true) {
         return Err(invalid(
@@ -50,10 +48,15 @@ pub fn chat(request: &ChatRequest, limits: &Limits) -> Result<Plan, ApiError> {
         seed: request.seed.map(i64::cast_unsigned),
         max_new_tokens: longest,
         truncate: None,
-        stop: stop_strings(stop_list(request.stop.clone()), limits)?,
+        stop: stop_strings("stop", stop_list(request.stop.clone()), limits)?,
         top_n_tokens: top_logprobs,
         ignore_eos: false,
         answers: choices(request.n, 1, limits)?,
+        marks: vec![],
+        grammar: grammar::response_format(request.response_format.as_ref())?,
+        prompt_logprobs: false,
+        progress: wants_progress(request.stream, request.stream_options.as_ref()),
+        watermark: false,
     })
 }
 
@@ -91,15 +94,20 @@ pub fn completion(
         seed: request.seed.map(i64::cast_unsigned),
         max_new_tokens: at_least_one("max_tokens", request.max_tokens)?,
         truncate: None,
-        stop: stop_strings(stop_list(request.stop.clone()), limits)?,
+        stop: stop_strings("stop", stop_list(request.stop.clone()), limits)?,
         top_n_tokens: top_n("logprobs", request.logprobs, limits)?,
         ignore_eos: false,
         answers: choices(request.n, prompts, limits)?,
+        marks: vec![],
+        grammar: None,
+        prompt_logprobs: false,
+        progress: wants_progress(request.stream, request.stream_options.as_ref()),
+        watermark: false,
     })
 }
 
 impl OpenAiSampling {
-    fn check(&self) -> Result<Sampling, ApiError> {
+    pub(super) fn check(&self) -> Result<Sampling, ApiError> {
         let temperature = self.temperature.unwrap_or(1.0);
         if !(0.0..=2.0).contains(&temperature) {
             return Err(invalid(
@@ -117,26 +125,13 @@ impl OpenAiSampling {
             frequency_penalty: within("frequency_penalty", self.frequency_penalty, -2.0..=2.0)?,
             presence_penalty: within("presence_penalty", self.presence_penalty, -2.0..=2.0)?,
             seed: 0,
+            watermark: None,
         })
     }
 }
 
-fn check_response_format(format: Option<&Value>) -> Result<(), ApiError> {
-    let kind = format.map(|format| {
-        format
-            .get("type")
-            .and_then(Value::as_str)
-            .unwrap_or_default()
-    });
-    refuse("response_format", kind.is_some_and(|kind| kind != "text"))
-}
-
-fn check_tool_choice(choice: Option<&Value>) -> Result<(), ApiError> {
-    let choice = choice.map(|choice| choice.as_str().unwrap_or_default());
-    refuse(
-        "tool_choice",
-        choice.is_some_and(|choice| !matches!(choice, "none" | "auto")),
-    )
+fn wants_progress(stream: Option<bool>, options: Option<&StreamOptions>) -> bool {
+    stream == Some(true) && options.is_some_and(|options| options.prefill_progress == Some(true))
 }
 
 /// Whether an optional list or object asks for anything.

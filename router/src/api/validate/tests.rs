@@ -8,6 +8,10 @@ use crate::config::Limits;
 
 const EOS: &[u32] = &[2, 7];
 const ROOM: Room<'static> = Room {
+    watermark: Watermark {
+        gamma: 0.5,
+        delta: 2.0,
+    },
     max_input_tokens: 100,
     max_total_tokens: 120,
     eos_token_ids: EOS,
@@ -48,6 +52,7 @@ fn without_parameters_the_likeliest_token_is_taken() {
         frequency_penalty: 0.0,
         presence_penalty: 0.0,
         seed: 0,
+        watermark: None,
     };
     assert_eq!(plan.sampling, greedy);
     assert_eq!(
@@ -170,16 +175,15 @@ fn native_values_out_of_range_are_refused_by_name_and_value() {
             json!({"best_of": 2, "do_sample": true, "seed": 1}),
             "cannot be combined with seed",
         ),
-        (json!({"watermark": true}), "watermark is not supported"),
         (
-            json!({"decoder_input_details": true}),
-            "decoder_input_details is not supported",
+            json!({"prefill_progress": true}),
+            "prefill_progress needs a stream",
         ),
         (
-            json!({"grammar": {"type": "json"}}),
-            "grammar is not supported",
+            json!({"grammar": {"type": "regex"}}),
+            "grammar of type regex needs a string",
         ),
-        (json!({"adapter_id": "x"}), "adapter_id is not supported"),
+        (json!({"adapter_id": "x"}), "adapter \"x\" is not served"),
     ] {
         let error = native_plan(parameters.clone()).unwrap_err();
         assert!(error.contains(expected), "{parameters}: {error}");
@@ -187,12 +191,37 @@ fn native_values_out_of_range_are_refused_by_name_and_value() {
 }
 
 #[test]
+fn what_a_stream_can_tell_and_what_it_cannot() {
+    let plan = |parameters: Value| {
+        let parameters = serde_json::from_value(parameters).expect("parameters");
+        native(&parameters, Delivery::Stream, &Limits::default())
+    };
+    let told = plan(json!({"prefill_progress": true})).expect("a stream");
+    assert!(told.progress && !told.prompt_logprobs);
+    let refused = plan(json!({"decoder_input_details": true})).unwrap_err();
+    assert!(
+        refused.to_string().contains("cannot be streamed"),
+        "{refused}"
+    );
+}
+
+#[test]
+fn a_watermark_is_the_one_of_the_server() {
+    for (asked, expected) in [(true, Some(ROOM.watermark)), (false, None)] {
+        let parameters = serde_json::from_value(json!({"watermark": asked})).expect("parameters");
+        let plan = native(&parameters, Delivery::Whole, &Limits::default()).expect("valid");
+        let request = plan.fit(vec![1], (0, 0), ROOM).expect("fits");
+        assert_eq!(request.sampling.watermark, expected);
+    }
+}
+
+#[test]
 fn native_values_at_their_limits_are_taken() {
     for parameters in [
         json!({"top_p": 1.0, "typical_p": 1.0, "frequency_penalty": -2.0, "top_n_tokens": 20}),
-        json!({"stop": ["a", "b", "c", "x".repeat(256)], "watermark": false}),
+        json!({"stop": ["a", "b", "c", "x".repeat(256)], "watermark": true}),
         json!({"best_of": 2, "do_sample": true}),
-        json!({"best_of": 1, "seed": 1, "decoder_input_details": false}),
+        json!({"best_of": 1, "seed": 1, "decoder_input_details": true}),
         json!({"seed": u64::MAX}),
     ] {
         assert!(native_plan(parameters.clone()).is_ok(), "{parameters}");
@@ -331,20 +360,12 @@ fn chat_takes_what_openai_clients_send() {
 fn chat_refuses_what_it_cannot_do() {
     for (request, expected) in [
         (
-            json!({"tools": [{"type": "function"}]}),
-            "tools is not supported",
-        ),
-        (
-            json!({"tool_choice": "required"}),
-            "tool_choice is not supported",
-        ),
-        (
             json!({"logit_bias": {"1": 2}}),
             "logit_bias is not supported",
         ),
         (
-            json!({"response_format": {"type": "json_object"}}),
-            "response_format is not supported",
+            json!({"response_format": {"type": "json_schema"}}),
+            "response_format of type json_schema needs",
         ),
         (
             json!({"temperature": -0.5}),

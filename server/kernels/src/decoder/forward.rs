@@ -1,21 +1,22 @@
 //! One step, as every thread of the team runs it.
 //!
-//! Rows are split over the threads where each is worked on by itself, panels of outputs where
-//! weights are read; in between the threads wait for each other. Every function below ends with the
-//! wait that the readers of what it wrote need.
+//! Between the layers' attention, which is split by itself, threads share the rows in one of two
+//! ways. Of few rows all are computed *together*: rows are split where each is worked on by itself,
+//! panels of outputs where weights are read, and in between the threads wait for each other. Of many
+//! rows each thread computes its own *apart*, in runs whose states its cache keeps from one operation
+//! to the next, and waits for nobody before attention.
 #![expect(unsafe_code, reason = "threads write disjoint parts of one matrix")]
 
-use std::ops::Range;
+use std::sync::PoisonError;
 
-use super::buffers::{Buffers, Inputs};
-use super::model::{Layer, Model, Projection};
+use super::buffers::Buffers;
+use super::group::Group;
+use super::model::{Layer, Model};
 use super::plan::Plan;
-use super::rows::Rows;
-use super::spec::QkNorm;
-use crate::attention::{AttentionPlan, LayerAttention, Pages, Scratch, SequenceRows, write_kv};
-use crate::matmul::{Join, multiply};
-use crate::norm::{rms_norm, rms_norm_in_place};
-use crate::rope;
+use super::split::RowSplit;
+use crate::attention::{AttentionPlan, LayerAttention, Pages, Scratch, SequenceRows};
+use crate::matmul::Join;
+use crate::norm::Norm;
 use crate::threads::Member;
 
 /// What the threads of a step share.
@@ -28,8 +29,7 @@ pub(super) struct Step<'a> {
     pub(super) sequences: &'a [SequenceRows<'a>],
     /// [T]
     pub(super) positions: &'a [u32],
-    /// [threads + 1] borders of the rows: no two tokens that share a cell of V are apart.
-    pub(super) row_borders: &'a [usize],
+    pub(super) split: &'a RowSplit,
     /// One for each window that layers have.
     pub(super) attention: &'a [AttentionPlan],
 }
@@ -41,16 +41,19 @@ impl Step<'_> {
         if self.plan.tokens.is_empty() {
             return;
         }
-        self.embed(member);
-        for (index, layer) in self.model.layers.iter().enumerate() {
-            self.attend(member, index, layer);
-            self.feed_forward(member, layer);
+        if self.split.is_apart() {
+            self.run_apart(member);
+        } else {
+            self.run_together(member);
         }
         self.logits(member);
     }
 
     /// Each thread copies its slice of every page, so that chains of copies keep their order.
     fn copy_pages(&self, member: &Member<'_>) {
+        if self.plan.copies.is_empty() {
+            return;
+        }
         let share = member.share(self.pages.layout().page_bytes(), 64);
         for pair in self.plan.copies.as_chunks::<2>().0 {
             // SAFETY: the plan's page ids are checked, and each thread has its own bytes.
@@ -59,49 +62,61 @@ impl Step<'_> {
                     .copy(pair[0] as usize, pair[1] as usize, share.clone())
             };
         }
+        member.wait();
     }
 
-    fn embed(&self, member: &Member<'_>) {
-        let (model, spec) = (self.model, &self.model.spec);
-        for row in self.rows(member) {
-            // SAFETY: rows are this thread's own until the wait.
-            let hidden = unsafe { self.buffers.hidden.row_mut(row) };
-            model
-                .embedding()
-                .row(model.isa, self.plan.tokens[row] as usize, hidden);
-            if spec.embedding_multiplier != 1.0 {
-                hidden
-                    .iter_mut()
-                    .for_each(|x| *x *= spec.embedding_multiplier);
+    fn run_together(&self, member: &Member<'_>) {
+        let group = Group {
+            step: self,
+            member,
+            rows: 0..self.plan.tokens.len(),
+            own: self.split.thread_rows(member.index()),
+            work: &self.buffers.shared,
+        };
+        self.run_layers(member, |compute| compute(&group));
+    }
+
+    fn run_apart(&self, member: &Member<'_>) {
+        let alone = member.alone();
+        let work = &self.buffers.apart[member.index()];
+        // What a thread left that failed is written anew.
+        let mut work = work.lock().unwrap_or_else(PoisonError::into_inner);
+        self.run_layers(member, |compute| {
+            for rows in self.split.thread_runs(member.index()) {
+                work.resize(rows.len());
+                compute(&Group {
+                    step: self,
+                    member: &alone,
+                    rows: rows.clone(),
+                    own: rows,
+                    work: &work,
+                });
             }
-            for (index, rope) in spec.ropes.iter().enumerate() {
-                // SAFETY: as above.
-                let angles = unsafe { self.buffers.angles[index].row_mut(row) };
-                let (cosines, sines) = angles.split_at_mut(rope.frequencies.len());
-                let (position, factor) = (self.positions[row], rope.attention_factor);
-                rope::angles(position, &rope.frequencies, factor, cosines, sines);
-            }
+        });
+    }
+
+    /// `each` has this thread's groups do what it is given.
+    fn run_layers(&self, member: &Member<'_>, mut each: impl FnMut(&dyn Fn(&Group<'_>))) {
+        let layers = &self.model.layers;
+        each(&|group| {
+            group.embed();
+            group.before_attention(0, &layers[0]);
+        });
+        for (index, layer) in layers.iter().enumerate() {
+            member.wait();
+            self.attend(member, index, layer);
+            member.wait();
+            each(&|group| {
+                group.after_attention(layer);
+                if let Some(next) = layers.get(index + 1) {
+                    group.before_attention(index + 1, next);
+                }
+            });
         }
         member.wait();
     }
 
     fn attend(&self, member: &Member<'_>, index: usize, layer: &Layer) {
-        let buffers = self.buffers;
-        self.quantize_hidden(member, layer.pre_attention.as_deref(), &buffers.hidden_in);
-        let (qkv, projection) = (&buffers.qkv, &layer.qkv);
-        self.project(member, projection, &buffers.hidden_in, (qkv, Join::Store));
-        self.write_keys_and_values(member, index, layer);
-        self.attend_layer(member, index, layer);
-        self.quantize_rows(member, &buffers.query_in, &buffers.attended);
-        self.add(
-            member,
-            &layer.output,
-            &buffers.query_in,
-            layer.post_attention.as_deref(),
-        );
-    }
-
-    fn attend_layer(&self, member: &Member<'_>, index: usize, layer: &Layer) {
         let (spec, isa) = (&self.model.spec, self.model.isa);
         let attention = LayerAttention {
             plan: &self.attention[layer.window],
@@ -120,136 +135,29 @@ impl Step<'_> {
                 attention.fold(isa, member.index(), out);
             }
         }
-        member.wait();
-    }
-
-    /// Normalises and turns queries and keys, and stores keys and values in their pages.
-    fn write_keys_and_values(&self, member: &Member<'_>, index: usize, layer: &Layer) {
-        let spec = &self.model.spec;
-        let rows = self.rows(member);
-        for row in rows.clone() {
-            // SAFETY: rows are this thread's own until the wait.
-            let qkv = unsafe { self.buffers.qkv.row_mut(row) };
-            let (queries, shared) = qkv.split_at_mut(spec.query_size());
-            let keys = &mut shared[..spec.kv_size()];
-            self.prepare_heads(row, layer, queries, layer.q_norm.as_deref());
-            self.prepare_heads(row, layer, keys, layer.k_norm.as_deref());
-        }
-        let keys = spec.query_size();
-        // SAFETY: these rows are written, and no other thread has them nor one that shares a cell.
-        unsafe {
-            let kv = [keys, keys + spec.kv_size()].map(|offset| self.buffers.qkv.cells(offset));
-            write_kv(
-                self.model.isa,
-                (self.pages, index),
-                self.sequences,
-                rows,
-                kv,
-            );
-        }
-        member.wait();
-    }
-
-    fn prepare_heads(&self, row: usize, layer: &Layer, heads: &mut [f32], norm: Option<&[f32]>) {
-        let (spec, isa) = (&self.model.spec, self.model.isa);
-        if let (QkNorm::Projection, Some(weight)) = (spec.qk_norm, norm) {
-            rms_norm_in_place(isa, heads, weight, spec.norm_eps);
-        }
-        for head in heads.chunks_exact_mut(spec.head_dim) {
-            if let (QkNorm::Head, Some(weight)) = (spec.qk_norm, norm) {
-                rms_norm_in_place(isa, head, weight, spec.norm_eps);
-            }
-            if let Some(index) = layer.rope {
-                // SAFETY: written in `embed` alone.
-                let angles = unsafe { self.buffers.angles[index].row(row) };
-                let (cosines, sines) = angles.split_at(angles.len() / 2);
-                rope::rotate(isa, head, cosines, sines);
-            }
-        }
-    }
-
-    fn feed_forward(&self, member: &Member<'_>, layer: &Layer) {
-        let (buffers, model) = (self.buffers, self.model);
-        self.quantize_hidden(member, layer.pre_mlp.as_deref(), &buffers.hidden_in);
-        let to = (&buffers.inner, Join::Gated(model.activation()));
-        self.project(member, &layer.gate_up, &buffers.hidden_in, to);
-        self.quantize_rows(member, &buffers.inner_in, &buffers.inner);
-        self.add(
-            member,
-            &layer.down,
-            &buffers.inner_in,
-            layer.post_mlp.as_deref(),
-        );
     }
 
     fn logits(&self, member: &Member<'_>) {
-        let (buffers, model) = (self.buffers, self.model);
-        if self.plan.sample_rows.is_empty() {
+        let (buffers, model, rows) = (self.buffers, self.model, self.plan.sample_rows);
+        if rows.is_empty() {
             return;
         }
-        for index in member.share(self.plan.sample_rows.len(), 1) {
-            let row = self.plan.sample_rows[index] as usize;
-            self.quantize_normed(row, index, Some(&model.norm), &buffers.sampled_in);
-        }
-        member.wait();
-        let to = (&buffers.logits, Join::Store);
-        self.project(member, &model.head, &buffers.sampled_in, to);
-    }
-
-    /// The hidden states, normalised if there is a norm, as input of a projection.
-    fn quantize_hidden(&self, member: &Member<'_>, norm: Option<&[f32]>, to: &Inputs) {
-        for row in self.rows(member) {
-            self.quantize_normed(row, row, norm, to);
-        }
-        member.wait();
-    }
-
-    fn quantize_normed(&self, row: usize, to_row: usize, norm: Option<&[f32]>, to: &Inputs) {
-        let (spec, isa) = (&self.model.spec, self.model.isa);
-        // SAFETY: hidden states change behind waits alone, and rows are this thread's own.
-        unsafe {
-            let hidden = self.buffers.hidden.row(row);
-            match norm {
-                Some(weight) => {
-                    let normed = self.buffers.normed.row_mut(to_row);
-                    rms_norm(isa, hidden, weight, spec.norm_eps, normed);
-                    to.quantize(to_row, normed);
-                }
-                None => to.quantize(to_row, hidden),
-            }
-        }
-    }
-
-    fn quantize_rows(&self, member: &Member<'_>, to: &Inputs, from: &Rows) {
-        for row in self.rows(member) {
-            // SAFETY: `from` is complete, and rows are this thread's own.
-            unsafe { to.quantize(row, from.row(row)) };
-        }
-        member.wait();
-    }
-
-    /// Adds a projection to the hidden states, normalised if there is a norm.
-    fn add(
-        &self,
-        member: &Member<'_>,
-        projection: &Projection,
-        from: &Inputs,
-        norm: Option<&[f32]>,
-    ) {
-        let (buffers, spec) = (self.buffers, &self.model.spec);
-        let factor = spec.residual_multiplier;
-        let Some(weight) = norm else {
-            let to = (&buffers.hidden, Join::Add { factor });
-            return self.project(member, projection, from, to);
+        let norm = Norm {
+            weight: &model.norm,
+            eps: model.spec.norm_eps,
         };
-        self.project(member, projection, from, (&buffers.normed, Join::Store));
-        for row in self.rows(member) {
-            // SAFETY: rows are this thread's own until the wait.
-            let (added, hidden) =
-                unsafe { (buffers.normed.row_mut(row), buffers.hidden.row_mut(row)) };
-            rms_norm_in_place(self.model.isa, added, weight, spec.norm_eps);
-            for (x, added) in hidden.iter_mut().zip(added) {
-                *x += factor * *added;
+        // SAFETY: hidden states are complete, and each sample row is one thread's.
+        unsafe {
+            let hidden = |index: usize| buffers.hidden.row(rows[index] as usize);
+            let share = member.share(rows.len(), 1);
+            buffers.sampled_in.quantize(share, Some(norm), hidden);
+        }
+        member.wait();
+        for part in &model.head.parts {
+            // SAFETY: the input is complete, and each thread writes the columns of its panels.
+            unsafe {
+                let output = buffers.logits.output(0, part.first_output, Join::Store);
+                part.multiply(model.isa, member, &buffers.sampled_in, &output);
             }
         }
         member.wait();
@@ -274,28 +182,5 @@ impl Step<'_> {
             logits.iter_mut().for_each(|x| *x = cap * (*x / cap).tanh());
         }
         logits
-    }
-
-    fn project(
-        &self,
-        member: &Member<'_>,
-        projection: &Projection,
-        from: &Inputs,
-        (to, join): (&Rows, Join),
-    ) {
-        for part in &projection.parts {
-            let input = from.of(part.matrix.kind().activations());
-            let panels = part.matrix.thread_panels(member.index());
-            // SAFETY: the input is complete, and each thread writes the columns of its panels.
-            unsafe {
-                let output = to.output(part.first_output, join);
-                multiply(self.model.isa, &part.matrix, input, panels, &output);
-            }
-        }
-        member.wait();
-    }
-
-    fn rows(&self, member: &Member<'_>) -> Range<usize> {
-        self.row_borders[member.index()]..self.row_borders[member.index() + 1]
     }
 }

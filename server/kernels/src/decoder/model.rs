@@ -1,10 +1,13 @@
 //! A decoder's weights, packed in the order in which a step reads them.
+#![expect(unsafe_code, reason = "threads write disjoint parts of one output")]
 
 use std::collections::BTreeSet;
 
+use super::buffers::Inputs;
 use super::spec::{self, Spec};
-use crate::matmul::{Activation, ActivationFormat, Matrix, WeightKind};
+use crate::matmul::{Activation, ActivationFormat, Matrix, Output, WeightKind, multiply};
 use crate::simd::Isa;
+use crate::threads::Member;
 
 /// The weights and all that a step needs to know of them.
 #[derive(Debug)]
@@ -50,6 +53,26 @@ pub(super) struct Projection {
 pub(super) struct Part {
     pub(super) matrix: Matrix,
     pub(super) first_output: usize,
+}
+
+impl Part {
+    /// This thread's outputs of the product with `from`.
+    ///
+    /// # Safety
+    /// As for [`multiply`]: the input is complete, and each thread writes to `output` alone.
+    pub(super) unsafe fn multiply(
+        &self,
+        isa: Isa,
+        member: &Member<'_>,
+        from: &Inputs,
+        output: &Output<'_>,
+    ) {
+        let matrix = &self.matrix;
+        let panels = matrix.thread_panels(member.index(), member.count());
+        let input = from.of(matrix.kind().activations());
+        // SAFETY: the caller's promise.
+        unsafe { multiply(isa, matrix, input, panels, output) }
+    }
 }
 
 impl Projection {

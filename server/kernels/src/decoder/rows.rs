@@ -89,13 +89,14 @@ impl Rows {
         unsafe { attention::RowsMut::from_raw(self.address, self.rows * self.width, self.width) }
     }
 
-    /// The columns from `first` on, for a product to write.
+    /// The rows from `row` on and of those the columns from `column` on, for a product to write.
     ///
     /// # Safety
     /// Nobody else touches the cells that are written before the view is gone.
-    pub(super) unsafe fn output(&self, first: usize, join: Join) -> Output<'_> {
-        let length = (self.rows * self.width).saturating_sub(first);
+    pub(super) unsafe fn output(&self, row: usize, column: usize, join: Join) -> Output<'_> {
+        let length = self.rows * self.width;
+        let first = (row * self.width + column).min(length);
         // SAFETY: as above.
-        unsafe { Output::from_raw(self.address.add(first), length, self.width, join) }
+        unsafe { Output::from_raw(self.address.add(first), length - first, self.width, join) }
     }
 }

@@ -9,6 +9,7 @@ use std::ops::Range;
 use self::quantize::Quantize;
 use super::layout::{ActivationFormat, Blocks, CHUNK};
 use super::product::{Bf16, Int4, Int8, Weights};
+use crate::norm::Norm;
 use crate::simd::{Isa, Kernel, Simd};
 
 /// Rows of activations in one format, packed in blocks as the products read them. The buffer is
@@ -95,19 +96,25 @@ impl Activations {
         self.cols
     }
 
-    /// Packs the given rows from floats. NaN and infinities make all results of their row NaN or
-    /// infinite, and of no other.
+    /// Packs the given rows from floats, normalised if there is a norm. NaN and infinities make all
+    /// results of their row NaN or infinite, and of no other.
     ///
     /// # Safety
     /// While it runs nobody else packs or reads these rows.
     ///
     /// # Panics
-    /// When a row is out of range, or `values` gives another number of values.
-    pub unsafe fn quantize<'x>(&self, rows: Range<usize>, values: impl Fn(usize) -> &'x [f32]) {
+    /// When a row is out of range, or norm or `values` have another number of values.
+    pub unsafe fn quantize<'x>(
+        &self,
+        rows: Range<usize>,
+        norm: Option<Norm<'_>>,
+        values: impl Fn(usize) -> &'x [f32],
+    ) {
         assert!(rows.end <= self.rows, "rows {rows:?} of {}", self.rows);
         self.isa.run(Quantize {
             to: self,
             rows,
+            norm,
             values,
         });
     }

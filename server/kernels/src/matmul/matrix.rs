@@ -75,9 +75,13 @@ impl Matrix {
         self.num_panels() * self.kind.panel_bytes(self.cols)
     }
 
-    /// The panels packed into the arena of a thread; none for threads without one.
+    /// The panels of one of `threads` threads: those packed into its arena, none where it has none;
+    /// all for one alone.
     #[must_use]
-    pub fn thread_panels(&self, thread: usize) -> Range<usize> {
+    pub fn thread_panels(&self, thread: usize, threads: usize) -> Range<usize> {
+        if threads == 1 {
+            return 0..self.num_panels();
+        }
         let part = self.parts.get(thread);
         part.map_or(0..0, |part| part.panels.clone())
     }

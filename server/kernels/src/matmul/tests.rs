@@ -36,7 +36,7 @@ fn quantize(isa: Isa, format: ActivationFormat, rows: &[&[f32]]) -> Activations 
     let mut activations = Activations::new(isa, format);
     activations.resize(rows.len(), rows[0].len());
     // SAFETY: no other thread has them.
-    unsafe { activations.quantize(0..rows.len(), |row| rows[row]) };
+    unsafe { activations.quantize(0..rows.len(), None, |row| rows[row]) };
     activations
 }
 

@@ -24,6 +24,10 @@ pub struct SamplingParams {
     pub seed: u64,
     /// Most likely tokens to report.
     pub top_n: u32,
+    /// Share of the vocabulary that the watermark favours behind each token.
+    pub watermark_gamma: f32,
+    /// Added to the favoured tokens' logits; 0 is off.
+    pub watermark_delta: f32,
 }
 
 impl Default for SamplingParams {
@@ -38,6 +42,8 @@ impl Default for SamplingParams {
             presence_penalty: 0.0,
             seed: 0,
             top_n: 0,
+            watermark_gamma: 0.5,
+            watermark_delta: 0.0,
         }
     }
 }
@@ -94,7 +100,15 @@ impl SamplingParams {
             penalty,
         )?;
         let presence = self.presence_penalty;
-        check("presence_penalty", presence, presence.abs() <= 2.0, penalty)
+        check("presence_penalty", presence, presence.abs() <= 2.0, penalty)?;
+        let (gamma, delta) = (self.watermark_gamma, self.watermark_delta);
+        check(
+            "watermark_gamma",
+            gamma,
+            gamma > 0.0 && gamma < 1.0,
+            "a number between 0 and 1",
+        )?;
+        check("watermark_delta", delta, delta >= 0.0, "a number from 0")
     }
 }
 

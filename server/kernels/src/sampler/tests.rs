@@ -4,6 +4,8 @@ use super::*;
 
 mod edits;
 mod filters;
+mod scores;
+mod watermarks;
 
 const VOCAB: usize = 40;
 

@@ -7,11 +7,13 @@ use super::super::codes::{LARGEST, chunk, chunk_magnitude, codes, inverse, magni
 use super::super::layout::ActivationFormat;
 use super::{Activations, Place};
 use crate::hadamard::rotate_vectors as rotate;
+use crate::norm::Norm;
 use crate::simd::{Kernel, LANES, Simd};
 
 pub(super) struct Quantize<'a, V> {
     pub(super) to: &'a Activations,
     pub(super) rows: Range<usize>,
+    pub(super) norm: Option<Norm<'a>>,
     pub(super) values: V,
 }
 
@@ -20,24 +22,30 @@ impl<'x, V: Fn(usize) -> &'x [f32]> Kernel for Quantize<'_, V> {
 
     #[inline(always)]
     fn run<S: Simd>(self) {
-        let mut rotated = Vec::new();
+        let (cols, format) = (self.to.cols, self.to.format);
+        let mut changed = vec![0.0; cols];
         for row in self.rows {
-            let values = (self.values)(row);
-            assert!(
-                values.len() == self.to.cols,
-                "a row of {} values",
-                values.len()
-            );
+            let given = (self.values)(row);
+            assert!(given.len() == cols, "a row of {} values", given.len());
+            if let Some(norm) = self.norm {
+                assert!(norm.weight.len() == cols, "a norm of another length");
+                // SAFETY: three slices of one length.
+                unsafe { norm.apply::<S>(given.as_ptr(), changed.as_mut_ptr()) };
+            } else if format == ActivationFormat::Int8 {
+                changed.copy_from_slice(given);
+            }
             let place = self.to.place(row);
+            let values = match self.norm {
+                Some(_) => &changed,
+                None => given,
+            };
             // SAFETY: the row is in the buffer, and only this call writes it.
             unsafe {
-                match self.to.format {
+                match format {
                     ActivationFormat::Bf16 => bf16::<S>(values, place),
                     ActivationFormat::Int8 => {
-                        rotated.clear();
-                        rotated.extend_from_slice(values);
-                        rotate::<S>(&mut rotated);
-                        int8::<S>(&rotated, place);
+                        rotate::<S>(&mut changed);
+                        int8::<S>(&changed, place);
                     }
                     ActivationFormat::Int8Group => int8_group::<S>(values, place),
                 }

@@ -216,9 +216,10 @@ fn threads_may_pack_in_any_order_and_nothing_twice() {
     let alone = pack(WeightKind::Bf16, source).unwrap();
     assert_eq!(packed_rows(&together), packed_rows(&alone));
     let threads: Vec<_> = (0..4)
-        .map(|thread| together.thread_panels(thread))
+        .map(|thread| together.thread_panels(thread, 4))
         .collect();
     assert_eq!(threads, [0..2, 2..4, 4..7, 0..0]);
+    assert_eq!(together.thread_panels(0, 1), 0..7);
 }
 
 #[test]

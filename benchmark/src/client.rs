@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail, ensure};
 use bytes::Bytes;
 use futures::StreamExt;
-use http::{HeaderMap, Method, Request, Response, StatusCode, header};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header};
 use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
 use hyper_util::client::legacy::Client as HttpClient;
@@ -16,22 +16,24 @@ use sse_stream::SseStream;
 
 /// Talks to one server over kept-alive connections. Clones share the connections.
 #[derive(Debug, Clone)]
-pub(crate) struct Client {
+pub struct Client {
     http: HttpClient<HttpConnector, Full<Bytes>>,
     url: String,
+    /// The `Authorization` header of every request.
+    key: Option<HeaderValue>,
 }
 
 /// A whole response.
 #[derive(Debug)]
-pub(crate) struct Answer {
+pub struct Answer {
     /// Its status.
-    pub(crate) status: StatusCode,
+    pub status: StatusCode,
     /// Its headers.
-    pub(crate) headers: HeaderMap,
+    pub headers: HeaderMap,
     /// Its body.
-    pub(crate) body: Bytes,
+    pub body: Bytes,
     /// From sending to the last byte.
-    pub(crate) elapsed: Duration,
+    pub elapsed: Duration,
 }
 
 impl Answer {
@@ -39,7 +41,7 @@ impl Answer {
     ///
     /// # Errors
     /// When the status or the body is something else; the body is in the message.
-    pub(crate) fn json(&self) -> Result<Value> {
+    pub fn json(&self) -> Result<Value> {
         let text = || String::from_utf8_lossy(&self.body);
         ensure!(
             self.status.is_success(),
@@ -54,20 +56,36 @@ impl Answer {
 impl Client {
     /// A client of the server at `url`, such as `http://127.0.0.1:3000`.
     #[must_use]
-    pub(crate) fn new(url: &str) -> Self {
+    pub fn new(url: &str) -> Self {
         let mut connector = HttpConnector::new();
         connector.set_nodelay(true);
         Self {
             http: HttpClient::builder(TokioExecutor::new()).build(connector),
             url: url.trim_end_matches('/').to_owned(),
+            key: None,
         }
+    }
+
+    /// The same with a key for a server that wants one.
+    ///
+    /// # Errors
+    /// When a header cannot hold the key.
+    pub fn with_key(self, key: &str) -> Result<Self> {
+        let mut key: HeaderValue = format!("Bearer {key}")
+            .parse()
+            .context("the key holds characters that no header can")?;
+        key.set_sensitive(true);
+        Ok(Self {
+            key: Some(key),
+            ..self
+        })
     }
 
     /// Gets a page.
     ///
     /// # Errors
     /// When the server cannot be reached or breaks the connection.
-    pub(crate) async fn get(&self, path: &str) -> Result<Answer> {
+    pub async fn get(&self, path: &str) -> Result<Answer> {
         self.whole(Method::GET, path, Bytes::new()).await
     }
 
@@ -75,7 +93,7 @@ impl Client {
     ///
     /// # Errors
     /// When the server cannot be reached or breaks the connection.
-    pub(crate) async fn post(&self, path: &str, body: &Value) -> Result<Answer> {
+    pub async fn post(&self, path: &str, body: &Value) -> Result<Answer> {
         self.post_bytes(path, serde_json::to_vec(body)?.into())
             .await
     }
@@ -84,7 +102,7 @@ impl Client {
     ///
     /// # Errors
     /// When the server cannot be reached or breaks the connection.
-    pub(crate) async fn post_bytes(&self, path: &str, body: Bytes) -> Result<Answer> {
+    pub async fn post_bytes(&self, path: &str, body: Bytes) -> Result<Answer> {
         self.whole(Method::POST, path, body).await
     }
 
@@ -92,11 +110,7 @@ impl Client {
     ///
     /// # Errors
     /// When the server refuses.
-    pub(crate) async fn generate(
-        &self,
-        prompt: &str,
-        max_new_tokens: usize,
-    ) -> Result<TokenStream> {
+    pub async fn generate(&self, prompt: &str, max_new_tokens: usize) -> Result<TokenStream> {
         let body = json!({"inputs": prompt, "parameters": {
             "max_new_tokens": max_new_tokens, "ignore_eos": true, "details": true,
         }});
@@ -129,11 +143,16 @@ impl Client {
     }
 
     async fn send(&self, method: Method, path: &str, body: Bytes) -> Result<Response<Incoming>> {
-        let request = Request::builder()
+        let mut request = Request::builder()
             .method(method)
             .uri(format!("{}{path}", self.url))
             .header(header::CONTENT_TYPE, "application/json")
             .body(Full::new(body))?;
+        if let Some(key) = &self.key {
+            request
+                .headers_mut()
+                .insert(header::AUTHORIZATION, key.clone());
+        }
         self.http
             .request(request)
             .await
@@ -142,40 +161,42 @@ impl Client {
 }
 
 /// An answer as it comes. Dropping it closes the connection, which cancels the request.
-pub(crate) struct TokenStream {
+pub struct TokenStream {
     events: SseStream<Incoming>,
     started: Instant,
 }
 
 /// A token's arrival; the last one carries the answer.
 #[derive(Debug)]
-pub(crate) struct Arrival {
+pub struct Arrival {
     /// When its event was read.
-    pub(crate) at: Instant,
+    pub at: Instant,
     /// The whole answer, on the last token.
-    pub(crate) end: Option<End>,
+    pub end: Option<End>,
 }
 
 /// How an answer ended.
 #[derive(Debug)]
-pub(crate) struct End {
+pub struct End {
     /// The answer's text.
-    pub(crate) text: String,
+    pub text: String,
     /// Tokens of the prompt.
-    pub(crate) prompt_tokens: u64,
+    pub prompt_tokens: u64,
     /// Those of them that came from the cache.
-    pub(crate) cached_tokens: u64,
+    pub cached_tokens: u64,
+    /// Tokens of the answer.
+    pub generated_tokens: u64,
 }
 
 /// A whole streamed answer.
 #[derive(Debug)]
-pub(crate) struct Run {
+pub struct Run {
     /// From sending to the first token.
-    pub(crate) ttft: Duration,
+    pub ttft: Duration,
     /// Times between one token and the next.
-    pub(crate) gaps: Vec<Duration>,
+    pub gaps: Vec<Duration>,
     /// How it ended.
-    pub(crate) end: End,
+    pub end: End,
 }
 
 impl TokenStream {
@@ -183,7 +204,7 @@ impl TokenStream {
     ///
     /// # Errors
     /// When the stream breaks, ends early or carries an error.
-    pub(crate) async fn next(&mut self) -> Result<Arrival> {
+    pub async fn next(&mut self) -> Result<Arrival> {
         loop {
             let event = self
                 .events
@@ -201,7 +222,7 @@ impl TokenStream {
     ///
     /// # Errors
     /// As [`Self::next`].
-    pub(crate) async fn finish(mut self) -> Result<Run> {
+    pub async fn finish(mut self) -> Result<Run> {
         let mut arrival = self.next().await?;
         let ttft = arrival.at - self.started;
         let mut gaps = vec![];
@@ -224,6 +245,7 @@ fn arrival(at: Instant, data: &str) -> Result<Arrival> {
         text: text.to_owned(),
         prompt_tokens: details("input_length"),
         cached_tokens: details("cached_tokens"),
+        generated_tokens: details("generated_tokens"),
     });
     Ok(Arrival { at, end })
 }

@@ -23,8 +23,8 @@ const WORDS: &str = "about after again air all along also always and animal anot
     what when where which while white who why will with without word work world would write year";
 
 /// Makes prompts of words that are one token each, whatever stands before them.
-#[derive(Debug)]
-pub(crate) struct Prompts {
+#[derive(Debug, Clone)]
+pub struct Prompts {
     words: Vec<&'static str>,
     drawn: u64,
 }
@@ -34,7 +34,7 @@ impl Prompts {
     ///
     /// # Errors
     /// When it does not answer, or knows too few of the words.
-    pub(crate) async fn new(client: &Client) -> Result<Self> {
+    pub async fn new(client: &Client) -> Result<Self> {
         let all: Vec<_> = WORDS.split_whitespace().collect();
         let text = format!(" {}", all.join(" "));
         let tokens = client.post("/tokenize", &json!({ "inputs": text })).await?;
@@ -58,9 +58,16 @@ impl Prompts {
     }
 
     /// The next text of `tokens` tokens; it begins unlike all others before it.
-    pub(crate) fn next(&mut self, tokens: usize) -> String {
+    pub fn next(&mut self, tokens: usize) -> String {
         self.drawn += 1;
-        let mut state = self.drawn;
+        self.text(self.drawn, tokens)
+    }
+
+    /// The text of `tokens` tokens that belongs to a key: always the same one, and begun unlike
+    /// those of other keys.
+    #[must_use]
+    pub fn text(&self, key: u64, tokens: usize) -> String {
+        let mut state = key;
         let mut text = String::with_capacity(tokens * 6);
         for _ in 0..tokens {
             let word = split_mix(&mut state) % self.words.len() as u64;
@@ -69,6 +76,15 @@ impl Prompts {
         }
         text
     }
+}
+
+/// One key from several numbers, their order included.
+#[must_use]
+pub fn key(parts: &[u64]) -> u64 {
+    parts.iter().fold(0, |key, part| {
+        let mut state = key ^ part;
+        split_mix(&mut state)
+    })
 }
 
 /// SplitMix64 (Steele, Lea, Flood 2014).
@@ -83,6 +99,15 @@ fn split_mix(state: &mut u64) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn keys_tell_their_parts_and_their_order_apart() {
+        let keys = [key(&[1, 2]), key(&[2, 1]), key(&[1, 3]), key(&[1])];
+        for (index, one) in keys.iter().enumerate() {
+            assert!(!keys[index + 1..].contains(one));
+        }
+        assert_eq!(keys[0], key(&[1, 2]));
+    }
 
     #[test]
     fn texts_have_the_asked_length_and_begin_unlike_each_other() {

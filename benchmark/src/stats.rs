@@ -4,25 +4,25 @@ use serde::Serialize;
 
 /// What is reported of a series. All but `n` and `spread` in the unit of its name.
 #[derive(Debug, Clone, PartialEq, Serialize)]
-pub(crate) struct Summary {
+pub struct Summary {
     /// Measurements.
-    pub(crate) n: usize,
+    pub n: usize,
     /// Median.
-    pub(crate) p50: f64,
+    pub p50: f64,
     /// The value that 99 % do not exceed.
-    pub(crate) p99: f64,
+    pub p99: f64,
     /// Least and greatest.
-    pub(crate) min: f64,
+    pub min: f64,
     /// See `min`.
-    pub(crate) max: f64,
+    pub max: f64,
     /// Distance between the quartiles, as a share of the median.
-    pub(crate) spread: f64,
+    pub spread: f64,
 }
 
 impl Summary {
     /// Of a series with at least one value.
     #[must_use]
-    pub(crate) fn of(mut values: Vec<f64>) -> Self {
+    pub fn of(mut values: Vec<f64>) -> Self {
         assert!(!values.is_empty(), "a summary needs a measurement");
         values.sort_by(f64::total_cmp);
         let p50 = quantile(&values, 0.5);
@@ -46,7 +46,7 @@ fn quantile(sorted: &[f64], share: f64) -> f64 {
 
 /// Four digits after the point: below the noise of every unit used here.
 #[must_use]
-pub(crate) fn rounded(value: f64) -> f64 {
+pub fn rounded(value: f64) -> f64 {
     (value * 1e4).round() / 1e4
 }
 

@@ -1,0 +1,4 @@
+//! OpenAI's chat completions on a [`Conversation`](crate::api::conversation::Conversation).
+
+pub mod chunks;
+pub mod input;
