@@ -21,7 +21,7 @@ RUST_SOURCES := $(shell find router server benchmark proto -name target -prune -
 	\( -name '*.rs' -o -name '*.proto' -o -name Cargo.toml \) -print) Cargo.toml Cargo.lock
 PY_TESTS := server/tests tests/contract benches/tests
 
-.PHONY: help build run test test-rust test-py test-e2e test-exactness lint lint-rust lint-py lint-proto fmt proto \
+.PHONY: help build run test test-rust test-py test-e2e test-docker test-exactness lint lint-rust lint-py lint-proto fmt proto \
 	bench bench-peers quality gemma golden golden-tokens docs pictures lock deny clean
 
 help: ## list the targets
@@ -42,6 +42,11 @@ test-py: $(VENV)/.dev $(PROGRAMS) ## unit and contract tests in Python
 
 test-e2e: $(VENV)/.dev $(PROGRAMS) $(CLIENT)/.installed | $(CHROMIUM) ## the launcher with real clients
 	$(BIN)/pytest tests/e2e
+
+test-docker: $(VENV)/.dev ## build the image for CPUs and test it; BASE_IMAGES=script makes the base images first
+	$(BASE_IMAGES)
+	docker build -f docker/Dockerfile -t text-generation-server .
+	$(BIN)/pytest tests/docker
 
 test-exactness: ## 10,000 random decoders and steps, to the bit (about half an hour)
 	PROPTEST_CASES=5000 $(CARGO) test --release --locked -p kernels -- decoder attention
