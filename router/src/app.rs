@@ -22,7 +22,7 @@ use crate::api::routes::health::{live, ready, startup};
 use crate::api::routes::info::info;
 use crate::api::routes::messages::{count_tokens, messages};
 use crate::api::routes::metrics::metrics;
-use crate::api::routes::models::models;
+use crate::api::routes::models::{model, models};
 use crate::api::routes::playground::{playground, playground_file};
 use crate::api::routes::responses;
 use crate::api::routes::tokenize::tokenize;
@@ -54,6 +54,7 @@ pub fn endpoints() -> Vec<Endpoint> {
         on_post("/v1/chat/completions", Key, post(chat_completions)),
         on_post("/v1/completions", Key, post(completions)),
         on_get("/v1/models", Key, get(models)),
+        on_get("/v1/models/{id}", Key, get(model)),
         on_post("/v1/responses", Key, post(responses::create)),
         on_get("/v1/responses/{id}", Key, get(responses::fetch)),
         Endpoint {

@@ -131,9 +131,11 @@ impl Server {
             Shutdown::Announced => Duration::from_secs(config.lame_duck).min(grace),
             Shutdown::AtOnce => Duration::ZERO,
         };
-        tokio::select! {
-            never = connections.accept(&listener) => match never {},
-            () = sleep(lame_duck) => {}
+        if !lame_duck.is_zero() {
+            tokio::select! {
+                never = connections.accept(&listener) => match never {},
+                () = sleep(lame_duck) => {}
+            }
         }
         drop(listener);
         let grace = grace - lame_duck;

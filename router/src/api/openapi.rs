@@ -25,6 +25,7 @@ use crate::api::routes;
         routes::messages::messages,
         routes::messages::count_tokens,
         routes::models::models,
+        routes::models::model,
         routes::info::info,
         routes::health::ready,
         routes::health::live,

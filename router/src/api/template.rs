@@ -69,6 +69,8 @@ pub struct ChatTemplate {
     tool_format: Option<&'static ToolFormat>,
     /// Whether it has words of its own for the role "developer".
     knows_developer: bool,
+    /// Whether it writes a message of the system.
+    shows_system: bool,
 }
 
 /// The template does not compile, or does not accept the conversation.
@@ -97,13 +99,18 @@ impl ChatTemplate {
         environment
             .add_template_owned(NAME, neutral_generation_blocks(source))
             .map_err(explain)?;
-        Ok(Self {
+        let mut template = Self {
+            tool_format: ToolFormat::of_template(source).filter(|_| reads_tools(&environment)),
             environment,
             bos: bos.to_owned(),
             eos: eos.to_owned(),
-            tool_format: ToolFormat::of_template(source),
             knows_developer: source.contains(DEVELOPER),
-        })
+            shows_system: false,
+        };
+        let probe = [Message::text("system", PROBE), Message::text("user", "x")];
+        let probed = template.render_all(&probe, &[], true);
+        template.shows_system = probed.is_ok_and(|text| text.contains(PROBE));
+        Ok(template)
     }
 
     /// How the model writes calls of tools, when the template tells it about them.
@@ -121,9 +128,7 @@ impl ChatTemplate {
     /// Whether it writes a message of the system.
     #[must_use]
     pub fn shows_system(&self) -> bool {
-        let probe = [Message::text("system", PROBE), Message::text("user", "x")];
-        let text = self.render_all(&probe, &[], true);
-        text.is_ok_and(|text| text.contains(PROBE))
+        self.shows_system
     }
 
     /// The text of messages, and of tools for a template that knows them, up to where the model
@@ -167,6 +172,12 @@ impl ChatTemplate {
         };
         template.render(variables).map_err(explain)
     }
+}
+
+/// Whether the template looks at the tools that it is given.
+fn reads_tools(environment: &Environment<'_>) -> bool {
+    let template = environment.get_template(NAME).expect("new added it");
+    template.undeclared_variables(false).contains("tools")
 }
 
 /// The last message, marked at its end, when it is a text of the assistant.

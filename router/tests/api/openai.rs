@@ -285,6 +285,13 @@ async fn the_model_is_listed_and_known_by_several_names() {
     assert_eq!(list["object"], "list");
     assert_eq!(list["data"][0]["id"], MODEL);
     assert_eq!(list["data"][0]["object"], "model");
+    for name in [MODEL, "tgi"] {
+        let path = format!("/v1/models/{}", name.replace('/', "%2F"));
+        assert_eq!(server.get(&path).await.json(), list["data"][0], "{path}");
+    }
+    let unknown = server.get("/v1/models/gpt-4").await;
+    assert_eq!(unknown.status, 404);
+    assert_eq!(unknown.json()["error"]["code"], "model_not_found");
     let base_name = MODEL.rsplit('/').next().expect("a name");
     for name in [MODEL, base_name, "tgi", "dummy", ""] {
         let reply = server

@@ -1,12 +1,13 @@
-//! `GET /v1/models`: what can be asked for.
+//! `GET /v1/models`, `GET /v1/models/{id}`: what can be asked for.
 
 use axum::Json;
-use axum::extract::State;
+use axum::extract::{Path, State};
 
 use crate::api::openai::unix_seconds;
 use crate::api::types::info::{ModelEntry, ModelList};
 use crate::app::AppState;
 use crate::error::ApiError;
+use crate::model::Model;
 
 /// The served models.
 ///
@@ -17,15 +18,37 @@ use crate::error::ApiError;
     responses((status = 200, body = ModelList), (status = 503, description = "Loading"))
 )]
 pub async fn models(State(state): State<AppState>) -> Result<Json<ModelList>, ApiError> {
-    let model = state.model()?;
-    let entry = ModelEntry {
+    Ok(Json(ModelList {
+        object: "list",
+        data: vec![entry(&*state.model()?)],
+    }))
+}
+
+/// One model, by its id or a name that means it.
+///
+/// # Errors
+/// 404 when it is not served, 503 while the model is loading.
+#[utoipa::path(
+    get, path = "/v1/models/{id}", tag = "openai",
+    params(("id" = String, Path, description = "The model's id; its `/` as `%2F`")),
+    responses(
+        (status = 200, body = ModelEntry),
+        (status = 404, description = "Not served here"),
+        (status = 503, description = "Loading"),
+    )
+)]
+pub async fn model(
+    State(state): State<AppState>,
+    Path(id): Path<String>,
+) -> Result<Json<ModelEntry>, ApiError> {
+    Ok(Json(entry(&*state.model_named(Some(&id))?)))
+}
+
+fn entry(model: &Model) -> ModelEntry {
+    ModelEntry {
         id: model.info.model_id.clone(),
         object: "model",
         created: unix_seconds(model.loaded_at),
         owned_by: model.info.model_id.clone(),
-    };
-    Ok(Json(ModelList {
-        object: "list",
-        data: vec![entry],
-    }))
+    }
 }
