@@ -183,7 +183,8 @@ impl Challenge {
     fn header(self) -> HeaderValue {
         HeaderValue::from_static(match self {
             Self::Bearer => "Bearer",
-            Self::Password => "Bearer, Basic realm=\"text generation: the key is the password\"",
+            // Alone: browsers read one challenge a line.
+            Self::Password => "Basic realm=\"text generation: the key is the password\"",
         })
     }
 }

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from fake_hub import COMMIT, MODEL_ID, FakeHub
-from running_server import LAUNCHER, Start
+from running_server import LAUNCHER, Start, wait_until
 
 SERVER = LAUNCHER.with_name("text-generation-server")
 WEIGHTS = "model.safetensors"
@@ -63,10 +63,14 @@ def test_a_broken_connection_goes_on_where_it_broke(tiny_model: Path, tmp_path: 
 
 
 def test_a_killed_download_keeps_the_files_it_had(tiny_model: Path, tmp_path: Path) -> None:
+    def kept() -> list[Path]:
+        return list(tmp_path.glob("models--*/snapshots/*/*.json"))
+
     with FakeHub(tiny_model, stall=WEIGHTS) as hub:
         with download(hub.url, tmp_path) as process:
             assert hub.halfway.wait(40)
-            small = len(list(tmp_path.glob("models--*/snapshots/*/*.json")))
+            small = len(list(tiny_model.glob("*.json")))
+            wait_until(lambda: len(kept()) == small, "all other files are kept", 40.0)
             process.kill()
             process.wait()
         asked_before = len(hub.gets)

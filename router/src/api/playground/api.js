@@ -56,7 +56,7 @@ export async function read(path, key) {
 
 async function reach(path, options) {
   try {
-    return await fetch(path, { ...options, credentials: "omit" });
+    return await fetch(path, { ...options, credentials: "same-origin" });
   } catch (error) {
     if (error.name === "AbortError") throw error;
     throw gone("Nothing answers at this address. Is it still running?");
