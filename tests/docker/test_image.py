@@ -8,6 +8,7 @@ import threading
 import time
 import uuid
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import httpx2
@@ -52,16 +53,18 @@ class Container:
 
     name: str
 
-    @property
-    def http(self) -> httpx2.Client:
+    @contextmanager
+    def http(self) -> Iterator[httpx2.Client]:
         """A client of the published port, which changes with every start."""
         address = docker("port", self.name, "80").splitlines()[0]
-        return httpx2.Client(base_url=f"http://{address}", timeout=60.0, trust_env=False)
+        with httpx2.Client(base_url=f"http://{address}", timeout=60.0, trust_env=False) as client:
+            yield client
 
     def is_ready(self) -> bool:
         """Whether the model answers."""
         try:
-            return self.http.get("/health").status_code == 200
+            with self.http() as http:
+                return http.get("/health").status_code == 200
         except httpx2.HTTPError:
             return False
 
@@ -96,7 +99,8 @@ def test_is_small_without_its_model() -> None:
 
 
 def test_answers_through_the_published_port(container: Container) -> None:
-    answer = container.http.post("/v1/chat/completions", json=CHAT).raise_for_status().json()
+    with container.http() as http:
+        answer = http.post("/v1/chat/completions", json=CHAT).raise_for_status().json()
     assert answer["usage"]["completion_tokens"] > 0
     assert answer["choices"][0]["message"]["content"]
 
@@ -111,7 +115,7 @@ def test_a_running_stream_ends_before_the_container_and_data_stay(container: Con
     files = docker("exec", container.name, "find", "/data", "-type", "f")
     assert files, "nothing was kept in /data"
     body = {"inputs": "Once", "parameters": {"max_new_tokens": 400, "ignore_eos": True}}
-    with container.http.stream("POST", "/generate_stream", json=body) as stream:
+    with container.http() as http, http.stream("POST", "/generate_stream", json=body) as stream:
         lines = stream.iter_lines()
         next(line for line in lines if line.startswith("data:"))
         stop = threading.Thread(target=docker, args=("stop", "--time", "100", container.name))
