@@ -137,7 +137,7 @@ SCENARIOS = [
     _prefill(2000, like="prefill-512"),
     _prefill(2000, sixteen_bit=True),
     _prefill(7000, like="prefill-512"),
-    _decode(1, 7000, 48, like="decode-1-512"),
+    _decode(1, 7000, 48),
     Scenario(
         "turn-7000",
         f"warm turn: {TURN_TOKENS} new tokens on 7,000",

@@ -234,6 +234,11 @@ class PageCache:
     def evictions(self) -> int:
         """Pages evicted since the start."""
 
+    def grow_reserve(self) -> bool:
+        """Have the kernel give memory to some more of the pages that are used next, some 2 MB of
+        them, so that a step need not wait for it. False, with nothing done, once 64 MB lie ready.
+        Releases the GIL."""
+
     def clear(self) -> None:
         """Drop everything that no open sequence holds."""
 

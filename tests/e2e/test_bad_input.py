@@ -53,7 +53,7 @@ BAD = [
     Bad("too long", 422, ("1 + 900000", "262144"), body=parameters(max_new_tokens=900_000)),
     Bad(
         "prompt too long",
-        422,
+        400,
         ("300000", "262143"),
         path="/v1/completions",
         body={"prompt": [1] * 300_000},
@@ -71,24 +71,24 @@ BAD = [
     Bad("unknown route", 404, path="/generat", body={}),
     Bad("unknown method", 405, method="PUT", body={}),
     Bad("stream", 422, ("top_p",), path="/generate_stream", body=parameters(top_p=2.0)),
-    Bad("chat without messages", 422, ("messages",), path=CHAT, body={"messages": []}),
-    Bad("chat with a bad role", 422, ("role",), path=CHAT, body={"messages": [{"role": 1}]}),
+    Bad("chat without messages", 400, ("messages",), path=CHAT, body={"messages": []}),
+    Bad("chat with a bad role", 400, ("role",), path=CHAT, body={"messages": [{"role": 1}]}),
     Bad(
         "chat temperature",
-        422,
+        400,
         ("temperature",),
         path=CHAT,
         body={"messages": USER, "temperature": -1},
     ),
     Bad(
         "chat tools",
-        422,
+        400,
         ("tools",),
         path=CHAT,
         body={"messages": USER, "tools": [{"type": "function"}]},
     ),
     Bad("chat model", 404, ("gpt-9",), path=CHAT, body={"messages": USER, "model": "gpt-9"}),
-    Bad("completion prompt", 422, ("prompt",), path="/v1/completions", body={"prompt": ""}),
+    Bad("completion prompt", 400, ("prompt",), path="/v1/completions", body={"prompt": ""}),
     Bad("unknown v1 route", 404, path="/v1/embeddings", body={}),
 ]
 

@@ -32,8 +32,8 @@ impl Form {
     #[must_use]
     pub fn status(self, error: &ApiError) -> StatusCode {
         match self {
-            Self::Native | Self::OpenAi => error.status(),
-            Self::Anthropic => anthropic(error).0,
+            Self::Native => error.status(),
+            Self::OpenAi | Self::Anthropic => of_v1(error.status()),
         }
     }
 
@@ -45,19 +45,17 @@ impl Form {
             Self::Native => json!({"error": message, "error_type": error.error_type()}),
             Self::OpenAi => openai_body(error, &message),
             Self::Anthropic => json!({
-                "type": "error", "error": {"type": anthropic(error).1, "message": message},
+                "type": "error", "error": {"type": anthropic_type(error), "message": message},
             }),
         }
     }
 }
 
 fn openai_body(error: &ApiError, message: &str) -> Value {
-    let kind = match error.status() {
+    let kind = match of_v1(error.status()) {
         StatusCode::UNAUTHORIZED => "authentication_error",
         StatusCode::TOO_MANY_REQUESTS => "rate_limit_error",
-        status if status.is_client_error() && !matches!(error, ApiError::Shard(_)) => {
-            "invalid_request_error"
-        }
+        status if status.is_client_error() => "invalid_request_error",
         _ => "server_error",
     };
     let param = match error {
@@ -71,20 +69,26 @@ fn openai_body(error: &ApiError, message: &str) -> Value {
     json!({"error": {"message": message, "type": kind, "param": param, "code": code}})
 }
 
-/// Anthropic's status and type of an error.
-fn anthropic(error: &ApiError) -> (StatusCode, &'static str) {
-    let status = error.status();
+/// Where `/v1` says otherwise than TGI: a broken rule is a bad request, and what the shard failed with
+/// is the server's fault, so that clients try again.
+fn of_v1(status: StatusCode) -> StatusCode {
     match status {
-        StatusCode::UNAUTHORIZED => (status, "authentication_error"),
-        StatusCode::NOT_FOUND => (status, "not_found_error"),
-        StatusCode::PAYLOAD_TOO_LARGE => (status, "request_too_large"),
-        StatusCode::TOO_MANY_REQUESTS => (status, "rate_limit_error"),
-        StatusCode::REQUEST_TIMEOUT | StatusCode::GATEWAY_TIMEOUT => (status, "timeout_error"),
-        StatusCode::SERVICE_UNAVAILABLE => (status, "overloaded_error"),
-        StatusCode::UNPROCESSABLE_ENTITY => (StatusCode::BAD_REQUEST, "invalid_request_error"),
-        // What the shard failed with.
-        StatusCode::FAILED_DEPENDENCY => (StatusCode::INTERNAL_SERVER_ERROR, "api_error"),
-        status if status.is_client_error() => (status, "invalid_request_error"),
-        status => (status, "api_error"),
+        StatusCode::UNPROCESSABLE_ENTITY => StatusCode::BAD_REQUEST,
+        StatusCode::FAILED_DEPENDENCY => StatusCode::INTERNAL_SERVER_ERROR,
+        status => status,
+    }
+}
+
+/// Anthropic's type of an error.
+fn anthropic_type(error: &ApiError) -> &'static str {
+    match of_v1(error.status()) {
+        StatusCode::UNAUTHORIZED => "authentication_error",
+        StatusCode::NOT_FOUND => "not_found_error",
+        StatusCode::PAYLOAD_TOO_LARGE => "request_too_large",
+        StatusCode::TOO_MANY_REQUESTS => "rate_limit_error",
+        StatusCode::REQUEST_TIMEOUT | StatusCode::GATEWAY_TIMEOUT => "timeout_error",
+        StatusCode::SERVICE_UNAVAILABLE => "overloaded_error",
+        status if status.is_client_error() => "invalid_request_error",
+        _ => "api_error",
     }
 }

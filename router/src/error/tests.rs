@@ -63,14 +63,16 @@ async fn v1_routes_answer_in_openais_form_with_the_same_headers() {
     assert_eq!(body["error"]["type"], "rate_limit_error");
     assert_eq!(body["error"]["code"], "overloaded");
     assert_eq!(body["error"]["param"], Value::Null);
-    let (_, body) = answer(
+    let (response, body) = answer(
         "/v1/completions",
         ApiError::invalid("top_k", "top_k is odd"),
     )
     .await;
+    assert_eq!(response.status(), 400);
     assert_eq!(body["error"]["type"], "invalid_request_error");
     assert_eq!(body["error"]["param"], "top_k");
-    let (_, body) = answer("/v1/completions", shard_error()).await;
+    let (response, body) = answer("/v1/completions", shard_error()).await;
+    assert_eq!(response.status(), 500);
     assert_eq!(body["error"]["type"], "server_error");
     assert_eq!(body["error"]["code"], "engine_failed");
 }

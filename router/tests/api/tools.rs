@@ -152,7 +152,7 @@ async fn a_choice_that_cannot_be_made_is_refused() {
         ),
     ] {
         let reply = server.post(PATH, body).await;
-        assert_eq!(reply.status, 422, "{}", reply.body);
+        assert_eq!(reply.status, 400, "{}", reply.body);
         let error = &reply.json()["error"];
         assert_eq!(error["param"], field);
         assert!(

@@ -258,6 +258,13 @@ impl PageCache {
         self.ledger.counts()
     }
 
+    /// The first of the pages that were never used; all behind it were not either, and they are used
+    /// in order, once no other page is free.
+    #[must_use]
+    pub fn first_fresh_page(&self) -> PageId {
+        self.ledger.fresh()
+    }
+
     /// Pages evicted since the start.
     #[must_use]
     pub fn evictions(&self) -> u64 {

@@ -28,6 +28,8 @@ pub(crate) struct Ledger {
     holders: Vec<Holders>,
     free: Vec<PageId>,
     referenced: usize,
+    /// Pages from this one on were never taken.
+    fresh: PageId,
 }
 
 impl Ledger {
@@ -36,7 +38,13 @@ impl Ledger {
             holders: vec![Holders::default(); num_pages as usize],
             free: (0..num_pages).rev().collect(),
             referenced: 0,
+            fresh: 0,
         }
+    }
+
+    /// The first of the pages that were never taken; they are taken in order, once no other is free.
+    pub(crate) fn fresh(&self) -> PageId {
+        self.fresh
     }
 
     pub(crate) fn counts(&self) -> PageCounts {
@@ -53,6 +61,7 @@ impl Ledger {
     /// A free page, now held by one sequence.
     pub(crate) fn take(&mut self) -> Option<PageId> {
         let page = self.free.pop()?;
+        self.fresh = self.fresh.max(page + 1);
         self.retain_sequence(page);
         Some(page)
     }

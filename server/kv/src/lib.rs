@@ -7,9 +7,11 @@ mod arena;
 mod cache;
 mod ledger;
 mod memory;
+mod reserve;
 
 pub use arena::PagePool;
 pub use cache::{CacheError, Copy, PageCache, SequenceId};
 pub use ledger::{PageCounts, PageId};
 pub use memory::available_memory_bytes;
 pub use prefix_tree::Segment;
+pub use reserve::{RESERVE_BYTES, Reserve};

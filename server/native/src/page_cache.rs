@@ -1,6 +1,8 @@
 //! `PageCache` and `PageCounts`.
 
-use kv::{CacheError, Segment, SequenceId};
+use std::sync::Arc;
+
+use kv::{CacheError, Reserve, Segment, SequenceId};
 use pyo3::exceptions::{PyAssertionError, PyIndexError, PyValueError};
 use pyo3::prelude::*;
 
@@ -19,7 +21,10 @@ pub(crate) struct PageCounts {
 
 /// The prefix cache and the page tables of open sequences.
 #[pyclass(module = "text_generation_server._native")]
-pub(crate) struct PageCache(kv::PageCache);
+pub(crate) struct PageCache {
+    cache: kv::PageCache,
+    reserve: Reserve,
+}
 
 fn raised(error: CacheError) -> PyErr {
     let text = error.to_string();
@@ -85,16 +90,15 @@ impl PageCache {
                 "page_tokens is 0, expected at least 1",
             ));
         }
-        Ok(Self(kv::PageCache::new(
-            pool.num_pages(),
-            page_tokens.0,
-            enabled,
-        )))
+        Ok(Self {
+            cache: kv::PageCache::new(pool.num_pages(), page_tokens.0, enabled),
+            reserve: Reserve::new(Arc::clone(&pool.0)),
+        })
     }
 
     #[getter]
     fn page_tokens(&self) -> usize {
-        self.0.page_tokens()
+        self.cache.page_tokens()
     }
 
     fn open(
@@ -104,23 +108,23 @@ impl PageCache {
         limit: Unsigned<usize>,
     ) -> PyResult<SequenceId> {
         let path = Path::new(tokens, domains)?;
-        Ok(self.0.open(&path.segments(), limit.0))
+        Ok(self.cache.open(&path.segments(), limit.0))
     }
 
     fn rematch(&mut self, sequence: Unsigned<SequenceId>) -> PyResult<usize> {
-        self.0.rematch(sequence.0).map_err(raised)
+        self.cache.rematch(sequence.0).map_err(raised)
     }
 
     fn cached_tokens(&self, sequence: Unsigned<SequenceId>) -> PyResult<usize> {
-        self.0.cached_tokens(sequence.0).map_err(raised)
+        self.cache.cached_tokens(sequence.0).map_err(raised)
     }
 
     fn committed_tokens(&self, sequence: Unsigned<SequenceId>) -> PyResult<usize> {
-        self.0.committed_tokens(sequence.0).map_err(raised)
+        self.cache.committed_tokens(sequence.0).map_err(raised)
     }
 
     fn node(&self, sequence: Unsigned<SequenceId>) -> PyResult<u64> {
-        self.0.node(sequence.0).map_err(raised)
+        self.cache.node(sequence.0).map_err(raised)
     }
 
     fn reserve(
@@ -128,7 +132,7 @@ impl PageCache {
         sequence: Unsigned<SequenceId>,
         length: Unsigned<usize>,
     ) -> PyResult<Option<Vec<kv::Copy>>> {
-        self.0.reserve(sequence.0, length.0).map_err(raised)
+        self.cache.reserve(sequence.0, length.0).map_err(raised)
     }
 
     fn commit(
@@ -138,7 +142,9 @@ impl PageCache {
         domains: &Bound<'_, PyAny>,
     ) -> PyResult<()> {
         let path = Path::new(tokens, domains)?;
-        self.0.commit(sequence.0, &path.segments()).map_err(raised)
+        self.cache
+            .commit(sequence.0, &path.segments())
+            .map_err(raised)
     }
 
     fn pages<'py>(
@@ -146,7 +152,7 @@ impl PageCache {
         py: Python<'py>,
         sequence: Unsigned<SequenceId>,
     ) -> PyResult<Bound<'py, PyAny>> {
-        let pages = self.0.pages(sequence.0).map_err(raised)?;
+        let pages = self.cache.pages(sequence.0).map_err(raised)?;
         view(
             py,
             &pages.iter().map(|&page| page as i32).collect::<Vec<_>>(),
@@ -154,11 +160,11 @@ impl PageCache {
     }
 
     fn num_pages(&self, sequence: Unsigned<SequenceId>) -> PyResult<usize> {
-        Ok(self.0.pages(sequence.0).map_err(raised)?.len())
+        Ok(self.cache.pages(sequence.0).map_err(raised)?.len())
     }
 
     fn close(&mut self, sequence: Unsigned<SequenceId>) -> PyResult<()> {
-        self.0.close(sequence.0).map_err(raised)
+        self.cache.close(sequence.0).map_err(raised)
     }
 
     fn counts(&self) -> PageCounts {
@@ -167,7 +173,7 @@ impl PageCache {
             free,
             cached,
             referenced,
-        } = self.0.counts();
+        } = self.cache.counts();
         PageCounts {
             total,
             free,
@@ -177,14 +183,20 @@ impl PageCache {
     }
 
     fn evictions(&self) -> u64 {
-        self.0.evictions()
+        self.cache.evictions()
+    }
+
+    fn grow_reserve(&mut self, py: Python<'_>) -> bool {
+        let first_fresh = self.cache.first_fresh_page();
+        let reserve = &mut self.reserve;
+        py.detach(|| reserve.grow(first_fresh))
     }
 
     fn clear(&mut self) {
-        self.0.clear();
+        self.cache.clear();
     }
 
     fn check(&self) -> PyResult<()> {
-        self.0.check().map_err(PyAssertionError::new_err)
+        self.cache.check().map_err(PyAssertionError::new_err)
     }
 }

@@ -146,6 +146,10 @@ class Engine:
         self._step_seconds = self._clock() - started
         return StepEvents(tuple(tokens), tuple(finished), tuple(prompts), tuple(progress))
 
+    def prepare(self) -> bool:
+        """Use a short moment without work for what comes. False when everything is ready."""
+        return self._cache.grow_reserve()
+
     def load(self) -> Load:
         """The engine's state right now."""
         counts, totals, scheduler = self._cache.counts(), self._totals, self._scheduler

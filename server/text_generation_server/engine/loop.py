@@ -126,6 +126,8 @@ class EngineLoop:
     def _take_commands(self) -> bool:
         """Carry out what waits; without work, wait for it. False when the loop shall end."""
         block = not self._engine.has_work
+        while block and self._commands.empty() and self._engine.prepare():
+            pass
         while True:
             try:
                 command = self._commands.get(block)
