@@ -16,6 +16,7 @@ use crate::api::routes::chat::chat_completions;
 use crate::api::routes::chat_tokenize::chat_tokenize;
 use crate::api::routes::compat::compat;
 use crate::api::routes::completions::completions;
+use crate::api::routes::embeddings::embeddings;
 use crate::api::routes::generate::generate;
 use crate::api::routes::generate_stream::generate_stream;
 use crate::api::routes::health::{live, ready, startup};
@@ -53,6 +54,7 @@ pub fn endpoints() -> Vec<Endpoint> {
         on_post("/chat_tokenize", Key, post(chat_tokenize)),
         on_post("/v1/chat/completions", Key, post(chat_completions)),
         on_post("/v1/completions", Key, post(completions)),
+        on_post("/v1/embeddings", Key, post(embeddings)),
         on_get("/v1/models", Key, get(models)),
         on_get("/v1/models/{id}", Key, get(model)),
         on_post("/v1/responses", Key, post(responses::create)),

@@ -19,6 +19,7 @@ use crate::api::routes;
         routes::chat_tokenize::chat_tokenize,
         routes::chat::chat_completions,
         routes::completions::completions,
+        routes::embeddings::embeddings,
         routes::responses::create,
         routes::responses::fetch,
         routes::responses::delete,

@@ -79,6 +79,18 @@ pub enum Delivery {
     Stream,
 }
 
+impl Delivery {
+    /// As the field `stream` says.
+    #[must_use]
+    pub fn of(stream: Option<bool>) -> Self {
+        if stream == Some(true) {
+            Self::Stream
+        } else {
+            Self::Whole
+        }
+    }
+}
+
 impl Default for Plan {
     /// One sampled answer from the model's own distribution.
     fn default() -> Self {

@@ -4,6 +4,7 @@ pub mod chat;
 pub mod chat_tokenize;
 pub mod compat;
 pub mod completions;
+pub mod embeddings;
 pub mod generate;
 pub mod generate_stream;
 pub mod health;

@@ -26,6 +26,7 @@ pub(super) struct OpenAiSampling {
 /// # Errors
 /// The first rule that is broken, with its value and the limit.
 pub fn chat(request: &ChatRequest, limits: &Limits) -> Result<Plan, ApiError> {
+    refuse_unsupported(request)?;
     let top_logprobs = top_n("top_logprobs", request.top_logprobs, limits)?;
     if top_logprobs > 0 && request.logprobs != Some(true) {
         return Err(invalid(
@@ -54,6 +55,30 @@ pub fn chat(request: &ChatRequest, limits: &Limits) -> Result<Plan, ApiError> {
         progress: wants_progress(request.stream, request.stream_options.as_ref()),
         ..Plan::default()
     })
+}
+
+fn refuse_unsupported(request: &ChatRequest) -> Result<(), ApiError> {
+    for (name, value, instead) in [
+        ("functions", &request.functions, "tools"),
+        ("function_call", &request.function_call, "tool_choice"),
+    ] {
+        if value.is_some() {
+            let message = format!("{name} is not supported; send {instead}, which took its place");
+            return Err(invalid(name, message));
+        }
+    }
+    let modalities = request.modalities.as_deref().unwrap_or_default();
+    let other_than = |value: &Option<String>, only| value.as_deref().is_some_and(|it| it != only);
+    refuse("modalities", modalities.iter().any(|kind| kind != "text"))?;
+    refuse("audio", request.audio.is_some())?;
+    refuse("web_search_options", request.web_search_options.is_some())?;
+    refuse(
+        "reasoning_effort",
+        other_than(&request.reasoning_effort, "none"),
+    )?;
+    refuse("verbosity", other_than(&request.verbosity, "medium"))?;
+    refuse("store", request.store == Some(true))?;
+    refuse("chat_template", request.chat_template.is_some())
 }
 
 /// Checks a completion request for `prompts` prompts.
