@@ -6,6 +6,7 @@ pub mod answer;
 pub mod auth;
 pub(crate) mod browsers;
 pub mod chat;
+pub mod completion;
 pub mod conversation;
 pub mod detokenize;
 pub mod extract;

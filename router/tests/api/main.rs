@@ -3,6 +3,7 @@
 mod access;
 mod backend;
 mod browsers;
+mod completions;
 mod errors;
 #[path = "../../src/api/tokenizer/fixture.rs"]
 mod fixture;

@@ -1,8 +1,8 @@
-//! `/v1/chat/completions`, `/v1/completions`, `/v1/models`.
+//! `/v1/chat/completions`, `/v1/models`.
 
 use serde_json::{Value, json};
 
-use crate::fixture::{BOS, EOS};
+use crate::fixture::EOS;
 use crate::support::{MODEL, Script, TestServer, bytes};
 
 fn hello() -> Value {
@@ -217,65 +217,6 @@ async fn chat_tokenize_shows_what_the_model_sees() {
         Some(20)
     );
     assert_eq!(answer["tokenize_response"][0]["text"], "u");
-}
-
-#[tokio::test]
-async fn completions_answer_prompts_in_order() {
-    let server = TestServer::start(|asked| {
-        let last = asked.tokens.last().copied().unwrap_or_default();
-        Script::tokens(vec![last, last]).then(EOS)
-    })
-    .await;
-    let body = json!({"prompt": ["a", "b"], "max_tokens": 5, "n": null, "stop": null});
-    let answer = server.post("/v1/completions", body).await.json();
-    assert_eq!(answer["object"], "text_completion");
-    assert!(
-        answer["id"]
-            .as_str()
-            .is_some_and(|id| id.starts_with("cmpl-"))
-    );
-    let choice = |index: u32, text: &str| json!({"index": index, "text": text, "logprobs": null, "finish_reason": "stop"});
-    assert_eq!(answer["choices"], json!([choice(0, "aa"), choice(1, "bb")]));
-    assert_eq!(answer["usage"]["prompt_tokens"], 4);
-    assert_eq!(answer["usage"]["total_tokens"], 10);
-}
-
-#[tokio::test]
-async fn completions_take_token_ids() {
-    let server = TestServer::saying(Script::of("a").then(EOS)).await;
-    server
-        .post("/v1/completions", json!({"prompt": [BOS, 97]}))
-        .await;
-    assert_eq!(server.asked().tokens, [BOS, 97]);
-    let answer = server
-        .post("/v1/completions", json!({"prompt": [[97], [98]]}))
-        .await
-        .json();
-    assert_eq!(answer["choices"].as_array().map(Vec::len), Some(2));
-    let reply = server
-        .post("/v1/completions", json!({"prompt": [97, 100_000]}))
-        .await;
-    assert_eq!(reply.status, 400);
-    assert!(reply.body.contains("got 100000"), "{}", reply.body);
-}
-
-#[tokio::test]
-async fn completions_stream_text_and_log_probabilities() {
-    let server = TestServer::saying(Script::of("ab")).await;
-    let body = json!({"prompt": "x", "max_tokens": 2, "stream": true, "logprobs": 0,
-                      "stream_options": {"include_usage": true}});
-    let chunks = server.stream("/v1/completions", body).await;
-    assert_eq!(
-        chunks.len(),
-        5,
-        "two tokens, the end, usage, done: {chunks:?}"
-    );
-    assert_eq!(chunks[0]["choices"][0]["text"], "a");
-    let logprobs = json!({"tokens": ["b"], "token_logprobs": [-0.5], "top_logprobs": [{}], "text_offset": [1]});
-    assert_eq!(chunks[1]["choices"][0]["logprobs"], logprobs);
-    assert_eq!(chunks[2]["choices"][0]["finish_reason"], "length");
-    assert_eq!(chunks[3]["usage"]["completion_tokens"], 2);
-    assert_eq!(chunks[4], "[DONE]");
 }
 
 #[tokio::test]

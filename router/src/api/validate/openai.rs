@@ -46,17 +46,13 @@ pub fn chat(request: &ChatRequest, limits: &Limits) -> Result<Plan, ApiError> {
         sampling: sampling.check()?,
         seed: request.seed.map(i64::cast_unsigned),
         max_new_tokens: longest,
-        truncate: None,
         stop: stop_strings("stop", stop_list(request.stop.clone()), limits)?,
         top_n_tokens: top_logprobs,
         logit_bias: logit_bias(request.logit_bias.as_ref())?,
-        ignore_eos: false,
-        answers: choices(request.n, 1, limits)?,
-        marks: vec![],
+        answers: choices("n", request.n, 1, limits)?,
         grammar: grammar::response_format(request.response_format.as_ref())?,
-        prompt_logprobs: false,
         progress: wants_progress(request.stream, request.stream_options.as_ref()),
-        watermark: false,
+        ..Plan::default()
     })
 }
 
@@ -69,18 +65,9 @@ pub fn completion(
     prompts: usize,
     limits: &Limits,
 ) -> Result<Plan, ApiError> {
-    refuse(
-        "suffix",
-        request
-            .suffix
-            .as_ref()
-            .is_some_and(|suffix| !suffix.is_empty()),
-    )?;
-    refuse("echo", request.echo == Some(true))?;
-    refuse(
-        "best_of",
-        request.best_of.is_some_and(|best_of| best_of != 1),
-    )?;
+    let suffix = request.suffix.as_deref().unwrap_or_default();
+    refuse("suffix", !suffix.is_empty())?;
+    let echo = request.echo == Some(true);
     let sampling = OpenAiSampling {
         temperature: request.temperature,
         top_p: request.top_p,
@@ -91,19 +78,44 @@ pub fn completion(
     Ok(Plan {
         sampling: sampling.check()?,
         seed: request.seed.map(i64::cast_unsigned),
-        max_new_tokens: at_least_one("max_tokens", request.max_tokens)?,
-        truncate: None,
+        max_new_tokens: completion_length(request.max_tokens, echo)?,
         stop: stop_strings("stop", stop_list(request.stop.clone()), limits)?,
         top_n_tokens: top_n("logprobs", request.logprobs, limits)?,
         logit_bias: logit_bias(request.logit_bias.as_ref())?,
-        ignore_eos: false,
-        answers: choices(request.n, prompts, limits)?,
-        marks: vec![],
-        grammar: None,
-        prompt_logprobs: false,
+        answers: best_of(request, prompts, limits)?,
+        prompt_logprobs: echo && request.logprobs.is_some(),
         progress: wants_progress(request.stream, request.stream_options.as_ref()),
-        watermark: false,
+        ..Plan::default()
     })
+}
+
+/// No tokens at all make sense where the prompt is to be told. The engine always draws one, which
+/// is then left out.
+fn completion_length(max_tokens: Option<u32>, echo: bool) -> Result<Option<u32>, ApiError> {
+    match max_tokens {
+        Some(0) if echo => Ok(Some(1)),
+        Some(0) => Err(invalid(
+            "max_tokens",
+            "max_tokens must be at least 1, got 0; 0 needs echo = true",
+        )),
+        _ => Ok(max_tokens),
+    }
+}
+
+/// Answers to draw for each prompt: `n`, or more for a choice among them.
+fn best_of(request: &CompletionRequest, prompts: usize, limits: &Limits) -> Result<u32, ApiError> {
+    let n = choices("n", request.n, prompts, limits)?;
+    let drawn = choices("best_of", request.best_of.or(Some(n)), prompts, limits)?;
+    let most = limits.max_best_of.max(n);
+    let reason = match drawn {
+        _ if drawn < n => format!("must be at least n, which is {n}"),
+        _ if drawn > most => format!("must be at most {most}"),
+        _ if drawn > n && request.stream == Some(true) => {
+            "cannot be streamed; leave it out, or ask for the whole answer".to_owned()
+        }
+        _ => return Ok(drawn),
+    };
+    Err(invalid("best_of", format!("best_of = {drawn} {reason}")))
 }
 
 impl OpenAiSampling {
@@ -117,15 +129,12 @@ impl OpenAiSampling {
         }
         Ok(Sampling {
             temperature,
-            top_k: 0,
             top_p: share("top_p", self.top_p)?.unwrap_or(1.0),
-            typical_p: 1.0,
             repetition_penalty: above_zero("repetition_penalty", self.repetition_penalty)?
                 .unwrap_or(1.0),
             frequency_penalty: within("frequency_penalty", self.frequency_penalty, -2.0..=2.0)?,
             presence_penalty: within("presence_penalty", self.presence_penalty, -2.0..=2.0)?,
-            seed: 0,
-            watermark: None,
+            ..Sampling::default()
         })
     }
 }
@@ -161,17 +170,20 @@ fn logit_bias(sent: Option<&BTreeMap<String, f32>>) -> Result<Vec<(u32, f32)>, A
 }
 
 /// Answers a prompt, when a request has `prompts` of them.
-fn choices(n: Option<u32>, prompts: usize, limits: &Limits) -> Result<u32, ApiError> {
-    let n = at_least_one("n", n)?.unwrap_or(1);
-    let (choices, most) = (
-        prompts.saturating_mul(n as usize),
-        limits.max_client_batch_size,
-    );
-    if choices > most {
-        let message = format!("prompts * n must be at most {most}, got {prompts} * {n}");
-        return Err(invalid("n", message));
+fn choices(
+    name: &'static str,
+    answers: Option<u32>,
+    prompts: usize,
+    limits: &Limits,
+) -> Result<u32, ApiError> {
+    let answers = at_least_one(name, answers)?.unwrap_or(1);
+    let all = prompts.saturating_mul(answers as usize);
+    let most = limits.max_client_batch_size;
+    if all > most {
+        let message = format!("prompts * {name} must be at most {most}, got {prompts} * {answers}");
+        return Err(invalid(name, message));
     }
-    Ok(n)
+    Ok(answers)
 }
 
 fn stop_list(stop: Option<OneOrMany>) -> Vec<String> {
