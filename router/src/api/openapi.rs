@@ -15,6 +15,8 @@ use crate::api::routes;
         routes::generate::generate,
         routes::generate_stream::generate_stream,
         routes::compat::compat,
+        routes::invocations::invocations,
+        routes::vertex::vertex,
         routes::tokenize::tokenize,
         routes::chat_tokenize::chat_tokenize,
         routes::chat::chat_completions,

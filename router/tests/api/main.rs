@@ -7,8 +7,10 @@ mod completions;
 mod errors;
 #[path = "../../src/api/tokenizer/fixture.rs"]
 mod fixture;
+mod hosts;
 mod messages;
 mod native;
+mod nulls;
 mod openai;
 mod responses;
 mod streams;

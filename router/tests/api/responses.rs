@@ -322,40 +322,6 @@ async fn log_probabilities_of_calls_are_not_told() {
     assert_eq!((&message["text"], told.as_str()), (&json!("So:"), "So:"));
 }
 
-#[tokio::test]
-async fn null_equals_absent() {
-    let server = saying("Yes").await;
-    let mut body = json!({"input": "x"});
-    for field in [
-        "model",
-        "instructions",
-        "previous_response_id",
-        "store",
-        "max_output_tokens",
-        "temperature",
-        "top_p",
-        "stream",
-        "text",
-        "tools",
-        "tool_choice",
-        "parallel_tool_calls",
-        "metadata",
-        "user",
-        "background",
-        "truncation",
-        "include",
-        "top_logprobs",
-        "reasoning",
-        "prompt",
-        "conversation",
-    ] {
-        body[field] = Value::Null;
-    }
-    let with_nulls = created(&server, body).await;
-    let without = created(&server, json!({"input": "x"})).await;
-    assert_eq!(stable(with_nulls), stable(without));
-}
-
 /// Words, then a call of `f`, in the form that is asked for where a template knows no tools.
 fn calling() -> Script {
     Script::of("So: <tool_call>\n{\"name\": \"f\", \"arguments\": {\"a\": 1}}\n</tool_call>")
