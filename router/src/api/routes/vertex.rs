@@ -45,7 +45,7 @@ pub async fn vertex(
 /// A request that the queue took.
 enum Taken {
     Generate(native::Job),
-    Chat(Answer),
+    Chat(Box<Answer>),
 }
 
 async fn submit(state: &AppState, instance: AnyRequest) -> Result<Taken, ApiError> {
@@ -64,7 +64,7 @@ async fn submit(state: &AppState, instance: AnyRequest) -> Result<Taken, ApiErro
                 return Err(invalid("n", "n must be 1 here: a prediction is one text"));
             }
             let mut job = chat::submit(&model, limits, *request).await?;
-            Ok(Taken::Chat(job.answers.remove(0)))
+            Ok(Taken::Chat(Box::new(job.answers.remove(0))))
         }
         AnyRequest::Completion(_) => Err(invalid("instances", "instances need inputs or messages")),
     }
