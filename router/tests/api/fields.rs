@@ -6,8 +6,10 @@ use serde_json::{Value, json};
 use crate::fixture::EOS;
 use crate::support::{Script, TestServer};
 
+mod conversations;
 mod rows;
 
+use conversations::{message_rows, response_rows};
 use rows::{Row, chat_rows, completion_rows, native_rows};
 
 fn with(base: &Value, fields: &Value) -> Value {
@@ -73,6 +75,30 @@ async fn every_field_of_a_completion_keeps_its_range() {
     check(
         completion_rows(),
         ("CompletionRequest", "/v1/completions", 400),
+        request,
+    )
+    .await;
+}
+
+#[tokio::test]
+async fn every_field_of_a_response_keeps_its_range() {
+    let base = json!({"input": "x"});
+    let request = |fields: &Value| with(&base, fields);
+    check(
+        response_rows(),
+        ("ResponsesRequest", "/v1/responses", 400),
+        request,
+    )
+    .await;
+}
+
+#[tokio::test]
+async fn every_field_of_a_message_keeps_its_range() {
+    let base = json!({"messages": [{"role": "user", "content": "x"}], "max_tokens": 5});
+    let request = |fields: &Value| with(&base, fields);
+    check(
+        message_rows(),
+        ("MessagesRequest", "/v1/messages", 400),
         request,
     )
     .await;

@@ -176,7 +176,7 @@ fn native_report_rows() -> Vec<Row> {
 }
 
 /// A field that takes one value and refuses another.
-fn only(field: &'static str, good: Value, bad: Value) -> Row {
+pub(super) fn only(field: &'static str, good: Value, bad: Value) -> Row {
     (
         field,
         vec![json!({field: good})],
@@ -202,6 +202,19 @@ fn sampling_rows() -> Vec<Row> {
         ),
         range("temperature", &[0.0, 1.0, 2.0], &[-0.1, 2.1]),
         range("top_p", &[0.01, 1.0], &[0.0, 1.1]),
+        (
+            "top_k",
+            vec![
+                json!({"top_k": 5}),
+                json!({"top_k": 0}),
+                json!({"top_k": -1}),
+            ],
+            vec![(json!({"top_k": -2}), "top_k must be from -1")],
+        ),
+        range("min_p", &[0.0], &[0.1]),
+        only("min_tokens", json!(0), json!(1)),
+        range("repetition_penalty", &[0.5, 2.0], &[0.0, -1.0]),
+        only("ignore_eos", json!(true), json!("yes")),
         range("frequency_penalty", &[-2.0, 2.0], &[-2.1, 2.1]),
         range("presence_penalty", &[-2.0, 2.0], &[-2.1, 2.1]),
         (
@@ -363,7 +376,6 @@ pub(super) fn completion_rows() -> Vec<Row> {
             ],
             vec![(json!({"max_tokens": 0}), "max_tokens must be at least 1")],
         ),
-        only("repetition_penalty", json!(1.5), json!(0)),
         only("logprobs", json!(20), json!(21)),
         only("best_of", json!(2), json!(3)),
         only("echo", json!(true), json!("yes")),
