@@ -7,6 +7,7 @@ pub mod completion;
 mod described;
 pub mod error;
 pub mod grammar;
+pub mod hosts;
 pub mod info;
 pub mod message_object;
 pub mod messages;

@@ -51,11 +51,9 @@ pub struct ResponsesRequest {
     /// Only "disabled" or null: a conversation that does not fit is refused.
     #[schema(pattern = "^disabled$")]
     pub truncation: Option<String>,
-    /// Not supported; null or empty.
-    #[schema(max_items = 0)]
+    /// What the response tells beside the answer: "message.output_text.logprobs" or nothing.
     pub include: Option<Vec<String>>,
-    /// Not supported; 0 or null.
-    #[schema(maximum = 0)]
+    /// Most likely tokens to report at each position; needs `include`. Default 0.
     pub top_logprobs: Option<u32>,
     /// Not supported; null or empty.
     #[schema(schema_with = nothing, required = false)]
@@ -66,6 +64,17 @@ pub struct ResponsesRequest {
     /// Not supported; null. `previous_response_id` continues a conversation.
     #[schema(schema_with = nothing, required = false)]
     pub conversation: Option<Value>,
+}
+
+/// The one thing to include.
+pub const LOGPROBS: &str = "message.output_text.logprobs";
+
+impl ResponsesRequest {
+    /// Whether log probabilities are asked for.
+    #[must_use]
+    pub fn includes_logprobs(&self) -> bool {
+        self.include.iter().flatten().any(|what| what == LOGPROBS)
+    }
 }
 
 /// What is new in the conversation.
