@@ -2,7 +2,7 @@
 
 schemathesis makes requests out of the description, most of them valid but for one place, and
 compares each answer with it: no status but the described ones, no fault of the server, no body or
-event of another shape. The default suite sends some thousands, `make fuzz-api` 20,000.
+event of another shape. The default suite sends some hundreds, `make fuzz-api` 20,000.
 """
 
 import json
@@ -23,7 +23,9 @@ CHECKS = (
     "response_schema_conformance",
     "unsupported_method",
 )
-OPERATIONS_WITH_INPUT = 13
+# From here on also every way to break each field, some thousands of requests.
+LARGE = 5_000
+OPERATIONS_WITH_INPUT = 16
 SEED = 20_000
 
 
@@ -34,7 +36,7 @@ def fuzz(server: RunningServer, requests: int, seed: int, folder: Path) -> dict[
     report = folder / "report.json"
     options = {
         "--checks": ",".join(CHECKS),
-        "--phases": "examples,coverage,fuzzing",
+        "--phases": "examples,fuzzing" if requests < LARGE else "examples,coverage,fuzzing",
         "--max-examples": str(-(-requests // OPERATIONS_WITH_INPUT)),
         "--seed": str(seed),
         "--report": "json",
@@ -74,6 +76,7 @@ def test_every_answer_is_as_described(
     assert report["test_cases"]["generated"] >= requests
     assert report["operations"]["tested"] == report["operations"]["total"]
     # Requests that are all refused would not show much.
-    for operation, rates in report["valid_rates"].items():
-        assert sum(phase["accepted"] for phase in rates.values()) > 0, operation
+    phases = [phase for rates in report["valid_rates"].values() for phase in rates.values()]
+    accepted, rejected = (sum(p[kind] for p in phases) for kind in ("accepted", "rejected"))
+    assert accepted > rejected
     assert pages["referenced"] == 0

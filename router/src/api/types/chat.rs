@@ -105,7 +105,6 @@ pub struct ChatRequest {
 #[derive(Debug, Clone, Default, Deserialize, ToSchema)]
 pub struct ChatMessage {
     /// "system", "user", "assistant" or "tool".
-    #[schema(pattern = "^(system|user|assistant|tool)$")]
     pub role: String,
     /// The text.
     pub content: Option<Content>,
