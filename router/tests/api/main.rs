@@ -5,10 +5,13 @@ mod backend;
 mod browsers;
 mod completions;
 mod errors;
+mod fields;
 #[path = "../../src/api/tokenizer/fixture.rs"]
 mod fixture;
+mod hosts;
 mod messages;
 mod native;
+mod nulls;
 mod openai;
 mod responses;
 mod streams;
