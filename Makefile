@@ -48,7 +48,7 @@ test-docker: $(VENV)/.dev ## build the image for CPUs and test it; BASE_IMAGES=s
 	docker build -f docker/Dockerfile -t text-generation-server .
 	$(BIN)/pytest tests/docker
 
-test-exactness: ## 10,000 random decoders and steps, to the bit (about half an hour)
+test-exactness: ## 10,000 random decoders and their steps, to the bit (about half an hour)
 	PROPTEST_CASES=5000 $(CARGO) test --release --locked -p kernels -- decoder attention
 
 lint: lint-rust lint-py lint-proto ## formatting, lints, types, generated files

@@ -137,7 +137,7 @@ def test_any_plan_is_computed_or_refused(decoder: Decoder, plan: StepPlan, call:
         ("copies", [1], "copies has 1 items, expected 2"),
         ("copies", [1, NUM_PAGES], r"copies\[1\] is 12"),
         ("sample_rows", [39, 41], r"sample_rows\[1\] is 41, expected 0 to below 41"),
-        ("sample_rows", [39], "2 slots, but 1 positions"),
+        ("sample_rows", [39], "2 sampler rows for 1 rows of logits"),
         ("sample_slots", [0, 0], "slot 0 is in two rows"),
         ("sample_slots", [0, 2], "slot 2 is not open"),
         ("sample_slots", [0, 3], "slot 3"),

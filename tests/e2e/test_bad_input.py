@@ -89,7 +89,8 @@ BAD = [
     ),
     Bad("chat model", 404, ("gpt-9",), path=CHAT, body={"messages": USER, "model": "gpt-9"}),
     Bad("completion prompt", 400, ("prompt",), path="/v1/completions", body={"prompt": ""}),
-    Bad("unknown v1 route", 404, path="/v1/embeddings", body={}),
+    Bad("unknown v1 route", 404, path="/v1/embedding", body={}),
+    Bad("embeddings", 404, ("not served",), path="/v1/embeddings", body={"input": "x"}),
 ]
 
 

@@ -117,6 +117,15 @@ pub struct Completed {
     pub outcome: Outcome,
 }
 
+impl Completed {
+    /// How likely the model finds it: the mean log probability of its tokens.
+    #[must_use]
+    pub fn mean_logprob(&self) -> f32 {
+        let sum: f32 = self.tokens.iter().map(|token| token.logprob).sum();
+        sum / self.tokens.len().max(1) as f32
+    }
+}
+
 /// Checks the plan's grammar and submits `plan.answers` requests for the same prompt.
 ///
 /// # Errors

@@ -85,7 +85,7 @@ impl Job {
     pub async fn complete(self) -> Result<(Vec<Completed>, Shape), ApiError> {
         let answers = self.answers.into_iter().map(Answer::collect);
         let mut completed = futures::future::try_join_all(answers).await?;
-        completed.sort_by(|a, b| mean_logprob(b).total_cmp(&mean_logprob(a)));
+        completed.sort_by(|a, b| b.mean_logprob().total_cmp(&a.mean_logprob()));
         Ok((completed, self.shape))
     }
 
@@ -98,11 +98,6 @@ impl Job {
         };
         sse::respond(self.answers, encoder)
     }
-}
-
-fn mean_logprob(answer: &Completed) -> f32 {
-    let sum: f32 = answer.tokens.iter().map(|token| token.logprob).sum();
-    sum / answer.tokens.len().max(1) as f32
 }
 
 /// The response for answers of which the first is the best.

@@ -44,6 +44,16 @@ pub async fn prompt_tokens(
     done.map_err(|panic| ApiError::Internal(panic.to_string()))
 }
 
+/// What tokens say. Runs on a blocking thread, as above.
+///
+/// # Errors
+/// [`ApiError::Internal`] when the work panics.
+pub async fn text_of(tokenizer: Arc<Tokenizer>, ids: Vec<u32>) -> Result<String, ApiError> {
+    let work = move || tokenizer.decode(&ids);
+    let done = tokio::task::spawn_blocking(work).await;
+    done.map_err(|panic| ApiError::Internal(panic.to_string()))
+}
+
 fn spell(tokenizer: &Arc<Tokenizer>, ids: &[u32], logprobs: Vec<TokenLogprob>) -> Vec<PromptToken> {
     let mut detokenizer = Detokenizer::new(Arc::clone(tokenizer));
     let logprobs = std::iter::once(None).chain(logprobs.into_iter().map(Some));

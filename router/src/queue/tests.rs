@@ -17,14 +17,7 @@ fn made(id: u64, submitted: Instant) -> Made {
     let (sender, events) = mpsc::channel(1);
     let sampling = Sampling {
         temperature: 0.0,
-        top_k: 0,
-        top_p: 1.0,
-        typical_p: 1.0,
-        repetition_penalty: 1.0,
-        frequency_penalty: 0.0,
-        presence_penalty: 0.0,
-        seed: 0,
-        watermark: None,
+        ..Sampling::default()
     };
     let request = ValidRequest {
         tokens: vec![1],

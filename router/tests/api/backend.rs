@@ -17,7 +17,7 @@ use crate::fixture::{EOS, byte_level_json};
 use crate::support::{Asked, MODEL, Script};
 
 /// Chat in plain words; refuses roles that it does not know.
-const TEMPLATE: &str = "{% for message in messages %}\
+const TEMPLATE: &str = "{% if tone %}({{ tone }}) {% endif %}{% for message in messages %}\
     {% if message.role not in ['user', 'assistant'] %}\
     {{ raise_exception('unknown role ' + message.role) }}{% endif %}\
     {{ message.role }}: {{ message.content }}\n\
@@ -68,7 +68,10 @@ impl Drop for Backend {
 }
 
 fn options(script: Scripted) -> Options {
-    let answer = move |request: &pb::Request| answer(script(&asked(request)));
+    let answer = move |request: &pb::Request| Answer {
+        before: prompt(request),
+        ..answer(script(&asked(request)))
+    };
     Options {
         info: pb::EngineInfo {
             model_id: MODEL.into(),
@@ -85,6 +88,32 @@ fn options(script: Scripted) -> Options {
         ],
         ..Options::new(answer)
     }
+}
+
+/// What the model makes of the prompt, where that is asked for.
+fn prompt(request: &pb::Request) -> Vec<pb::Step> {
+    if !request.prompt_logprobs {
+        return vec![];
+    }
+    let logprob = -0.25;
+    let token = |token_id| pb::TokenLogprob {
+        logprob,
+        top: (0..request.top_n_tokens)
+            .map(|rank| pb::TopToken {
+                token_id: token_id + rank,
+                logprob,
+            })
+            .collect(),
+    };
+    let ids = asked(request).tokens;
+    vec![pb::Step {
+        prompt_logprobs: vec![pb::PromptLogprobs {
+            request_id: request.id,
+            start: 1,
+            tokens: ids.into_iter().skip(1).map(token).collect(),
+        }],
+        ..pb::Step::default()
+    }]
 }
 
 fn asked(request: &pb::Request) -> Asked {

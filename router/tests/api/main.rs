@@ -3,11 +3,15 @@
 mod access;
 mod backend;
 mod browsers;
+mod completions;
 mod errors;
+mod fields;
 #[path = "../../src/api/tokenizer/fixture.rs"]
 mod fixture;
+mod hosts;
 mod messages;
 mod native;
+mod nulls;
 mod openai;
 mod responses;
 mod streams;

@@ -1,8 +1,8 @@
-//! `/v1/chat/completions`, `/v1/completions`, `/v1/models`.
+//! `/v1/chat/completions`, `/v1/models`.
 
 use serde_json::{Value, json};
 
-use crate::fixture::{BOS, EOS};
+use crate::fixture::EOS;
 use crate::support::{MODEL, Script, TestServer, bytes};
 
 fn hello() -> Value {
@@ -72,7 +72,7 @@ async fn chat_streams_role_text_reason_usage_and_done() {
         json!({"role": "assistant", "content": "", "tool_calls": null}),
         json!({"role": "", "content": "H", "tool_calls": null}),
         json!({"role": "", "content": "é", "tool_calls": null}),
-        json!({"role": "", "tool_calls": null}),
+        json!({"role": "", "content": null, "tool_calls": null}),
     ];
     assert_eq!(deltas, expected);
     let reasons: Vec<_> = chunks
@@ -208,6 +208,128 @@ async fn chat_continues_the_assistants_last_message() {
 }
 
 #[tokio::test]
+async fn a_prompt_ends_as_the_client_says() {
+    let server = TestServer::saying(Script::of("a").then(EOS)).await;
+    let messages = json!([{"role": "user", "content": "Hi"},
+                          {"role": "assistant", "content": "Well"}]);
+    let begun = "user: Hi\nassistant: Well\nassistant: ";
+    for (go_on, begin, expected) in [
+        (json!(null), json!(null), "user: Hi\nassistant: Well"),
+        (json!(true), json!(null), "user: Hi\nassistant: Well"),
+        (json!(true), json!(false), "user: Hi\nassistant: Well"),
+        (json!(false), json!(null), begun),
+        (json!(false), json!(true), begun),
+        (json!(null), json!(true), begun),
+        (json!(null), json!(false), "user: Hi\nassistant: Well\n"),
+        (json!(false), json!(false), "user: Hi\nassistant: Well\n"),
+    ] {
+        let body = json!({"messages": messages, "continue_final_message": go_on,
+                          "add_generation_prompt": begin});
+        let reply = server.post("/v1/chat/completions", body.clone()).await;
+        assert_eq!(reply.status, 200, "{}", reply.body);
+        assert_eq!(server.asked().tokens, bytes(expected), "{body}");
+        let shown = server.post("/chat_tokenize", body).await.json();
+        assert_eq!(shown["templated_text"], expected);
+    }
+    // Whose the last message is does not matter, as long as it says something.
+    let body = with(hello(), "continue_final_message", json!(true));
+    server.post("/v1/chat/completions", body.clone()).await;
+    assert_eq!(server.asked().tokens, bytes("user: Hi"));
+    for (field, value) in [
+        ("add_generation_prompt", json!(true)),
+        ("messages", json!([{"role": "user", "content": " "}])),
+    ] {
+        let body = with(body.clone(), field, value);
+        let reply = server.post("/v1/chat/completions", body).await;
+        assert_eq!(reply.status, 400, "{field}");
+        assert_eq!(reply.json()["error"]["param"], "continue_final_message");
+    }
+}
+
+#[tokio::test]
+async fn the_template_is_told_what_the_client_says() {
+    let server = TestServer::saying(Script::of("a").then(EOS)).await;
+    let body = |variables: Value| with(hello(), "chat_template_kwargs", variables);
+    for (variables, expected) in [
+        (
+            json!({"tone": "kind", "unused": [1, {"a": null}]}),
+            "(kind) user: Hi\nassistant: ",
+        ),
+        (json!({}), "user: Hi\nassistant: "),
+        (json!(null), "user: Hi\nassistant: "),
+    ] {
+        server.post("/v1/chat/completions", body(variables)).await;
+        assert_eq!(server.asked().tokens, bytes(expected));
+    }
+    for own in ["messages", "tools", "add_generation_prompt", "bos_token"] {
+        let reply = server
+            .post("/v1/chat/completions", body(json!({own: "x"})))
+            .await;
+        assert_eq!(reply.status, 400, "{own}");
+        let error = &reply.json()["error"];
+        assert_eq!(error["param"], "chat_template_kwargs");
+        assert!(
+            error["message"]
+                .as_str()
+                .is_some_and(|text| text.contains(own))
+        );
+    }
+    let endless = json!({"tone": "x".repeat(3_000_000)});
+    let large = server.post("/v1/chat/completions", body(endless)).await;
+    assert_eq!(
+        large.status, 400,
+        "it fits neither the template's work nor the context"
+    );
+}
+
+#[tokio::test]
+async fn what_chat_cannot_do_is_refused_by_name() {
+    let server = TestServer::saying(Script::of("a").then(EOS)).await;
+    let function = json!({"name": "f", "arguments": "{}"});
+    let called = json!([{"role": "assistant", "content": null, "function_call": function}]);
+    for (field, value, says) in [
+        ("functions", json!([{"name": "f"}]), "send tools"),
+        ("function_call", json!("auto"), "send tool_choice"),
+        ("messages", called, "send tool_calls"),
+        ("modalities", json!(["text", "audio"]), "not supported"),
+        ("audio", json!({"voice": "x"}), "not supported"),
+        ("web_search_options", json!({}), "not supported"),
+        ("reasoning_effort", json!("low"), "not supported"),
+        ("verbosity", json!("low"), "not supported"),
+        ("store", json!(true), "not supported"),
+        ("chat_template", json!("{{ messages }}"), "not supported"),
+    ] {
+        let reply = server
+            .post("/v1/chat/completions", with(hello(), field, value))
+            .await;
+        assert_eq!(reply.status, 400, "{field}: {}", reply.body);
+        let error = &reply.json()["error"];
+        assert_eq!(error["param"], field);
+        let message = error["message"].as_str().expect("a text");
+        assert!(message.contains(says), "{message}");
+    }
+    let harmless = json!({"modalities": ["text"], "reasoning_effort": "none", "store": false,
+                          "verbosity": "medium", "messages": hello()["messages"]});
+    assert_eq!(
+        server.post("/v1/chat/completions", harmless).await.status,
+        200
+    );
+}
+
+#[tokio::test]
+async fn embeddings_are_refused_in_words() {
+    let server = TestServer::saying(Script::of("a").then(EOS)).await;
+    let reply = server
+        .post("/v1/embeddings", json!({"input": "x", "model": "x"}))
+        .await;
+    assert_eq!(reply.status, 404);
+    let message = "embeddings are not served: the models here generate text";
+    let error = json!({"message": message, "type": "invalid_request_error", "param": null,
+                       "code": "not_served"});
+    assert_eq!(reply.json(), json!({"error": error}));
+}
+
+#[tokio::test]
 async fn chat_tokenize_shows_what_the_model_sees() {
     let server = TestServer::saying(Script::of("")).await;
     let answer = server.post("/chat_tokenize", hello()).await.json();
@@ -217,65 +339,6 @@ async fn chat_tokenize_shows_what_the_model_sees() {
         Some(20)
     );
     assert_eq!(answer["tokenize_response"][0]["text"], "u");
-}
-
-#[tokio::test]
-async fn completions_answer_prompts_in_order() {
-    let server = TestServer::start(|asked| {
-        let last = asked.tokens.last().copied().unwrap_or_default();
-        Script::tokens(vec![last, last]).then(EOS)
-    })
-    .await;
-    let body = json!({"prompt": ["a", "b"], "max_tokens": 5, "n": null, "stop": null});
-    let answer = server.post("/v1/completions", body).await.json();
-    assert_eq!(answer["object"], "text_completion");
-    assert!(
-        answer["id"]
-            .as_str()
-            .is_some_and(|id| id.starts_with("cmpl-"))
-    );
-    let choice = |index: u32, text: &str| json!({"index": index, "text": text, "logprobs": null, "finish_reason": "stop"});
-    assert_eq!(answer["choices"], json!([choice(0, "aa"), choice(1, "bb")]));
-    assert_eq!(answer["usage"]["prompt_tokens"], 4);
-    assert_eq!(answer["usage"]["total_tokens"], 10);
-}
-
-#[tokio::test]
-async fn completions_take_token_ids() {
-    let server = TestServer::saying(Script::of("a").then(EOS)).await;
-    server
-        .post("/v1/completions", json!({"prompt": [BOS, 97]}))
-        .await;
-    assert_eq!(server.asked().tokens, [BOS, 97]);
-    let answer = server
-        .post("/v1/completions", json!({"prompt": [[97], [98]]}))
-        .await
-        .json();
-    assert_eq!(answer["choices"].as_array().map(Vec::len), Some(2));
-    let reply = server
-        .post("/v1/completions", json!({"prompt": [97, 100_000]}))
-        .await;
-    assert_eq!(reply.status, 400);
-    assert!(reply.body.contains("got 100000"), "{}", reply.body);
-}
-
-#[tokio::test]
-async fn completions_stream_text_and_log_probabilities() {
-    let server = TestServer::saying(Script::of("ab")).await;
-    let body = json!({"prompt": "x", "max_tokens": 2, "stream": true, "logprobs": 0,
-                      "stream_options": {"include_usage": true}});
-    let chunks = server.stream("/v1/completions", body).await;
-    assert_eq!(
-        chunks.len(),
-        5,
-        "two tokens, the end, usage, done: {chunks:?}"
-    );
-    assert_eq!(chunks[0]["choices"][0]["text"], "a");
-    let logprobs = json!({"tokens": ["b"], "token_logprobs": [-0.5], "top_logprobs": [{}], "text_offset": [1]});
-    assert_eq!(chunks[1]["choices"][0]["logprobs"], logprobs);
-    assert_eq!(chunks[2]["choices"][0]["finish_reason"], "length");
-    assert_eq!(chunks[3]["usage"]["completion_tokens"], 2);
-    assert_eq!(chunks[4], "[DONE]");
 }
 
 #[tokio::test]

@@ -251,14 +251,7 @@ pub(crate) fn request(prompt_tokens: usize, max_new_tokens: u32) -> ValidRequest
         max_new_tokens,
         sampling: Sampling {
             temperature: 0.0,
-            top_k: 0,
-            top_p: 1.0,
-            typical_p: 1.0,
-            repetition_penalty: 1.0,
-            frequency_penalty: 0.0,
-            presence_penalty: 0.0,
-            seed: 0,
-            watermark: None,
+            ..Sampling::default()
         },
         stop_token_ids: vec![],
         top_n_tokens: 0,

@@ -24,7 +24,6 @@ mod cells;
 mod cut;
 mod error;
 mod fold;
-mod hadamard;
 mod int8;
 mod layout;
 mod plan;

@@ -31,7 +31,7 @@ pub use self::spec::{Activation, QkNorm, Rope, Spec};
 use self::split::RowSplit;
 use crate::attention::{AttentionPlan, KvKind, KvLayout, PAGE_TOKENS, Pages, PlanShape, Scratch};
 use crate::matmul::WeightKind;
-use crate::sampler::{Row, Sample, Sampler, Score};
+use crate::sampler::{Draws, Sample, Sampler, Score};
 use crate::simd::Isa;
 use crate::threads::{Member, Team};
 
@@ -165,50 +165,40 @@ impl Decoder {
         Ok(&mut self.bound.as_mut().ok_or(StepError::Unbound)?.sampler)
     }
 
-    /// Checks a plan against model and pages.
-    ///
-    /// # Errors
-    /// What does not fit.
-    pub fn check(&self, plan: &Plan<'_>) -> Result<(), StepError> {
-        let bound = self.bound.as_ref().ok_or(StepError::Unbound)?;
-        let spec = &self.model.spec;
-        Ok(plan.check(Bounds {
-            vocab_size: spec.vocab_size,
-            num_pages: bound.pages.count(),
-            page_tokens: PAGE_TOKENS,
-            max_positions: spec.max_positions,
-        })?)
-    }
-
     /// Computes a step, draws a token from each of its first sample rows and scores one in each of
     /// the others.
     ///
     /// # Errors
-    /// When plan, rows or scores are refused, or a thread fails.
+    /// When plan, draws or scores are refused, or a thread fails.
     pub fn step(
         &mut self,
         plan: &Plan<'_>,
-        rows: &[Row<'_>],
+        draws: &Draws<'_>,
         scores: &[Score],
     ) -> Result<Vec<Sample>, StepError> {
+        let positions = self.check(plan)?;
         let bound = self.bound.as_ref().ok_or(StepError::Unbound)?;
-        let count = rows.len() + scores.len();
+        let drawn = draws.slots.len();
+        let count = drawn + scores.len();
         if count != plan.sample_rows.len() {
             return Err(StepError::SampleRows {
                 slots: count,
                 rows: plan.sample_rows.len(),
             });
         }
-        bound.sampler.check(rows)?;
+        let next = |&row: &i32| positions[row as usize] + 1;
+        let next: Vec<u32> = plan.sample_rows[..drawn].iter().map(next).collect();
+        let rows = draws.rows(&next, bound.sampler.mask_words())?;
+        bound.sampler.check(&rows)?;
         bound.sampler.check_scores(scores)?;
         let results: Vec<_> = (0..count).map(|_| OnceLock::new()).collect();
-        self.compute(plan, |step, sampler, member| {
+        self.compute(plan, &positions, |step, sampler, member| {
             for index in member.share(count, 1) {
                 // SAFETY: the logits are complete, and each row is one thread's.
                 let logits = unsafe { step.finish_logits(index) };
                 let sample = match rows.get(index) {
                     Some(row) => sampler.draw(*row, logits),
-                    None => sampler.score(scores[index - rows.len()], logits),
+                    None => sampler.score(scores[index - drawn], logits),
                 };
                 // Each is set once: rows are split over the threads.
                 let _ = results[index].set(sample);
@@ -218,7 +208,7 @@ impl Decoder {
             .into_iter()
             .map(|sample| sample.into_inner().expect("every row is some thread's"))
             .collect::<Result<Vec<_>, _>>()?;
-        self.sampler()?.commit(rows, &samples)?;
+        self.sampler()?.commit(&rows, &samples)?;
         Ok(samples)
     }
 
@@ -227,7 +217,8 @@ impl Decoder {
     /// # Errors
     /// When the plan is refused, or a thread fails.
     pub fn logits(&mut self, plan: &Plan<'_>) -> Result<Vec<f32>, StepError> {
-        self.compute(plan, |step, _, member| {
+        let positions = self.check(plan)?;
+        self.compute(plan, &positions, |step, _, member| {
             for index in member.share(plan.sample_rows.len(), 1) {
                 // SAFETY: the logits are complete, and each row is one thread's.
                 unsafe { step.finish_logits(index) };
@@ -241,13 +232,26 @@ impl Decoder {
             .collect())
     }
 
-    /// Runs a step on all threads; `finish` ends it on each.
+    /// Checks a plan against model and pages; gives the position of each token.
+    fn check(&self, plan: &Plan<'_>) -> Result<Vec<u32>, StepError> {
+        let bound = self.bound.as_ref().ok_or(StepError::Unbound)?;
+        let spec = &self.model.spec;
+        plan.check(Bounds {
+            vocab_size: spec.vocab_size,
+            num_pages: bound.pages.count(),
+            page_tokens: PAGE_TOKENS,
+            max_positions: spec.max_positions,
+        })?;
+        Ok(plan.positions())
+    }
+
+    /// Runs a checked step on all threads; `finish` ends it on each.
     fn compute(
         &mut self,
         plan: &Plan<'_>,
+        positions: &[u32],
         finish: impl Fn(&Step<'_>, &Sampler, &Member<'_>) + Sync,
     ) -> Result<(), StepError> {
-        self.check(plan)?;
         let bound = self.bound.as_ref().ok_or(StepError::Unbound)?;
         let (tokens, sequences) = (plan.tokens.len(), plan.sequences().collect::<Vec<_>>());
         let split = RowSplit::new(&sequences, tokens, self.team.count());
@@ -261,7 +265,6 @@ impl Decoder {
             .map(|&window| AttentionPlan::new(&sequences, self.plan_shape(&bound.pages, window)))
             .collect::<Result<Vec<_>, _>>()?;
         attention.iter().for_each(|plan| self.scratch.prepare(plan));
-        let positions = plan.positions();
         let step = Step {
             model: &self.model,
             plan,
@@ -270,7 +273,7 @@ impl Decoder {
             pages: &bound.pages,
             split: &split,
             sequences: &sequences,
-            positions: &positions,
+            positions,
             attention: &attention,
         };
         self.team.run(|member| {

@@ -13,6 +13,7 @@ use rand_chacha::rand_core::{RngCore, SeedableRng};
 
 use crate::simd::Isa;
 
+mod draws;
 mod edit;
 mod error;
 mod filter;
@@ -25,6 +26,7 @@ mod score;
 mod tests;
 mod watermark;
 
+pub use draws::Draws;
 pub use error::SamplerError;
 pub use params::{SamplingParams, check_biases};
 pub use score::Score;

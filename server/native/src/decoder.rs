@@ -8,6 +8,7 @@ use std::sync::Arc;
 use kernels::attention::{KvKind, Pages};
 use kernels::decoder::{self, LoadError, Options, Plan, Spec, StepError, Tensors, WeightChoice};
 use kernels::matmul::{Source, SourceError, SourceKind};
+use kernels::sampler::Draws;
 use kernels::simd::Isa;
 use pyo3::exceptions::{PyNotImplementedError, PyRuntimeError, PyValueError};
 use pyo3::prelude::*;
@@ -204,22 +205,6 @@ impl Arrays {
             sample_rows: self.sample_rows.as_slice(),
         }
     }
-
-    /// Position of the token to draw after each sample row, of a plan that is checked.
-    fn sample_positions(&self) -> PyResult<Vec<i32>> {
-        let positions = self.plan().positions();
-        self.sample_rows
-            .as_slice()
-            .iter()
-            .map(|&row| {
-                usize::try_from(row)
-                    .ok()
-                    .and_then(|row| positions.get(row))
-                    .map(|&position| position as i32 + 1)
-                    .ok_or_else(|| PyValueError::new_err(format!("sample row {row} is no row")))
-            })
-            .collect()
-    }
 }
 
 fn items<T: crate::buffer::Number>(plan: &Bound<'_, PyAny>, name: &str) -> PyResult<Items<T>> {
@@ -365,17 +350,15 @@ impl Decoder {
         let slots: Items<i32> = items(plan, "sample_slots")?;
         let mask_rows: Items<i32> = items(plan, "mask_rows")?;
         let masks: Items<u32> = items(plan, "masks")?;
-        self.decoder.check(&arrays.plan()).map_err(step_failed)?;
-        let positions = arrays.sample_positions()?;
-        let (slots, count) = (slots.as_slice(), slots.as_slice().len());
-        // The sample rows behind those with a slot are scored.
-        let mut rows = sampler::rows(slots, positions.get(..count).unwrap_or(&positions))?;
-        let words = self.decoder.sampler().map_err(step_failed)?.mask_words();
-        sampler::attach_masks(&mut rows, mask_rows.as_slice(), masks.as_slice(), words)?;
         let score_tokens: Items<u32> = items(plan, "score_tokens")?;
         let score_top_n: Items<u32> = items(plan, "score_top_n")?;
+        let draws = Draws {
+            slots: slots.as_slice(),
+            mask_rows: mask_rows.as_slice(),
+            masks: masks.as_slice(),
+        };
         let scores = sampler::scores(score_tokens.as_slice(), score_top_n.as_slice())?;
-        let samples = py.detach(|| self.decoder.step(&arrays.plan(), &rows, &scores));
+        let samples = py.detach(|| self.decoder.step(&arrays.plan(), &draws, &scores));
         samples.map(Samples).map_err(step_failed)
     }
 

@@ -1,6 +1,6 @@
 //! `Sampler`, `SamplingParams` and `Samples`.
 
-use kernels::sampler::{self, Row, Sample, SamplerError, Score};
+use kernels::sampler::{self, Draws, Sample, SamplerError, Score};
 use pyo3::exceptions::{PyIndexError, PyValueError};
 use pyo3::prelude::*;
 
@@ -176,51 +176,17 @@ pub(crate) fn slot_count(num_slots: usize) -> PyResult<usize> {
 pub(crate) fn raised(error: SamplerError) -> PyErr {
     let text = error.to_string();
     match error {
-        SamplerError::SlotRange { .. } => PyIndexError::new_err(text),
+        SamplerError::SlotRange { .. } | SamplerError::MaskRow { .. } => {
+            PyIndexError::new_err(text)
+        }
         _ => PyValueError::new_err(text),
     }
 }
 
-pub(crate) fn rows<'a>(slots: &[i32], positions: &[i32]) -> PyResult<Vec<Row<'a>>> {
-    if slots.len() != positions.len() {
-        let text = format!("{} slots, but {} positions", slots.len(), positions.len());
-        return Err(PyValueError::new_err(text));
-    }
-    let negative = |name, value| PyValueError::new_err(format!("{name} {value} is negative"));
-    let row = |(&slot, &position)| {
-        Ok(Row {
-            slot: usize::try_from(slot).map_err(|_| negative("slot", slot))?,
-            position: u32::try_from(position).map_err(|_| negative("position", position))?,
-            mask: None,
-        })
-    };
-    slots.iter().zip(positions).map(row).collect()
-}
-
-/// Gives rows their masks: the m-th mask, of `words` words, belongs to row `mask_rows[m]`.
-pub(crate) fn attach_masks<'a>(
-    rows: &mut [Row<'a>],
-    mask_rows: &[i32],
-    masks: &'a [u32],
-    words: usize,
-) -> PyResult<()> {
-    if mask_rows.len().checked_mul(words) != Some(masks.len()) {
-        let (given, count) = (masks.len(), mask_rows.len());
-        let text = format!("masks have {given} words, expected {count} masks of {words}");
-        return Err(PyValueError::new_err(text));
-    }
-    let count = rows.len();
-    for (&index, mask) in mask_rows.iter().zip(masks.chunks_exact(words)) {
-        let row = usize::try_from(index).ok().and_then(|i| rows.get_mut(i));
-        let row = row.ok_or_else(|| {
-            PyIndexError::new_err(format!("mask_rows has {index}, expected 0 to {count} - 1"))
-        })?;
-        if row.mask.replace(mask).is_some() {
-            let text = format!("row {index} has two masks");
-            return Err(PyValueError::new_err(text));
-        }
-    }
-    Ok(())
+fn positions(positions: &[i32]) -> PyResult<Vec<u32>> {
+    let negative = |value| PyValueError::new_err(format!("position {value} is negative"));
+    let position = |&value| u32::try_from(value).map_err(|_| negative(value));
+    positions.iter().map(position).collect()
 }
 
 /// Tokens to score, each with the number of likely ones to report beside it.
@@ -288,13 +254,15 @@ impl Sampler {
             .map(|rows| Items::new("mask_rows", rows))
             .transpose()?;
         let masks = masks.map(|masks| Items::new("masks", masks)).transpose()?;
-        let mut rows = rows(slots.as_slice(), positions.as_slice())?;
-        attach_masks(
-            &mut rows,
-            mask_rows.as_ref().map_or(&[], Items::as_slice),
-            masks.as_ref().map_or(&[], Items::as_slice),
-            self.0.mask_words(),
-        )?;
+        let draws = Draws {
+            slots: slots.as_slice(),
+            mask_rows: mask_rows.as_ref().map_or(&[], Items::as_slice),
+            masks: masks.as_ref().map_or(&[], Items::as_slice),
+        };
+        let positions = self::positions(positions.as_slice())?;
+        let rows = draws
+            .rows(&positions, self.0.mask_words())
+            .map_err(raised)?;
         let samples = py.detach(|| self.0.sample(logits.as_slice(), &rows));
         samples.map(Samples).map_err(raised)
     }

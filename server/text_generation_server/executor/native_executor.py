@@ -38,6 +38,11 @@ class NativeExecutor:
         self._decoder = decoder
         self.facts = facts
 
+    @property
+    def weight_bytes(self) -> int:
+        """Memory of the packed weights."""
+        return self._decoder.weight_bytes
+
     def bind(self, pool: PagePool, num_slots: int) -> None:
         """See `Executor.bind`. Raises ValueError for a pool of another page size."""
         self._decoder.bind(pool, num_slots)

@@ -15,12 +15,20 @@ pub struct CompletionRequest {
     pub model: Option<String>,
     /// One prompt or several, as text or as token ids.
     pub prompt: Prompt,
-    /// Most tokens to generate for each. Default: what the context has room for.
+    /// Most tokens to generate for each; 0 needs `echo`. Default: what the context has room for.
     pub max_tokens: Option<u32>,
     /// From 0 to 2; 0 takes the most likely token. Default 1.
     pub temperature: Option<f32>,
     /// Above 0, at most 1; keeps the likeliest tokens of this mass. Default 1.
     pub top_p: Option<f32>,
+    /// Above 0; keeps the k most likely tokens. 0 and -1 keep all, which is the default.
+    pub top_k: Option<i64>,
+    /// Not supported; 0 or null.
+    pub min_p: Option<f32>,
+    /// Not supported; 0 or null.
+    pub min_tokens: Option<u32>,
+    /// Whether to go on after an end-of-text token; for benchmarks. Default false.
+    pub ignore_eos: Option<bool>,
     /// Above 0; divides the logits of tokens already in the text. Default 1 (off).
     pub repetition_penalty: Option<f32>,
     /// -2 to 2; subtracted per earlier occurrence in the answer. Default 0.
@@ -39,9 +47,11 @@ pub struct CompletionRequest {
     pub n: Option<u32>,
     /// Most likely tokens to report at each position. Default: no log probabilities.
     pub logprobs: Option<u32>,
-    /// Not supported; 1 or null.
+    /// Answers drawn for each prompt, of which the `n` with the highest mean log probability are
+    /// returned; more than `n` cannot be streamed. Default: `n`.
     pub best_of: Option<u32>,
-    /// Whether the text begins with the prompt. Only false or null.
+    /// Whether the text begins with the prompt; `logprobs` then tells about the prompt's tokens too.
+    /// Default false.
     pub echo: Option<bool>,
     /// Not supported; null or empty.
     pub suffix: Option<String>,
@@ -107,10 +117,10 @@ pub struct CompletionChoice {
 pub struct CompletionLogprobs {
     /// Texts of the tokens.
     pub tokens: Vec<String>,
-    /// Natural logs of their probabilities under the model.
-    pub token_logprobs: Vec<f32>,
-    /// Log probabilities of the most likely tokens at each position, by text.
-    pub top_logprobs: Vec<serde_json::Map<String, Value>>,
-    /// Where in the answer, in characters, each token's text begins.
+    /// Natural logs of their probabilities under the model; null for the first one of a prompt.
+    pub token_logprobs: Vec<Option<f32>>,
+    /// Log probabilities of the most likely tokens at each position, by text; null as above.
+    pub top_logprobs: Vec<Option<serde_json::Map<String, Value>>>,
+    /// Where in the choice's text, in characters, each token's text begins.
     pub text_offset: Vec<usize>,
 }

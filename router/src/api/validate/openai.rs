@@ -16,6 +16,7 @@ use crate::request::Sampling;
 pub(super) struct OpenAiSampling {
     pub(super) temperature: Option<f32>,
     pub(super) top_p: Option<f32>,
+    pub(super) top_k: Option<i64>,
     pub(super) repetition_penalty: Option<f32>,
     pub(super) frequency_penalty: Option<f32>,
     pub(super) presence_penalty: Option<f32>,
@@ -26,6 +27,7 @@ pub(super) struct OpenAiSampling {
 /// # Errors
 /// The first rule that is broken, with its value and the limit.
 pub fn chat(request: &ChatRequest, limits: &Limits) -> Result<Plan, ApiError> {
+    refuse_unsupported(request)?;
     let top_logprobs = top_n("top_logprobs", request.top_logprobs, limits)?;
     if top_logprobs > 0 && request.logprobs != Some(true) {
         return Err(invalid(
@@ -33,12 +35,14 @@ pub fn chat(request: &ChatRequest, limits: &Limits) -> Result<Plan, ApiError> {
             "top_logprobs needs logprobs = true",
         ));
     }
+    refuse_minimum(request.min_p, request.min_tokens)?;
     let longest = at_least_one("max_tokens", request.max_tokens)?;
     let longest = at_least_one("max_completion_tokens", request.max_completion_tokens)?.or(longest);
     let sampling = OpenAiSampling {
         temperature: request.temperature,
         top_p: request.top_p,
-        repetition_penalty: None,
+        top_k: request.top_k,
+        repetition_penalty: request.repetition_penalty,
         frequency_penalty: request.frequency_penalty,
         presence_penalty: request.presence_penalty,
     };
@@ -46,18 +50,39 @@ pub fn chat(request: &ChatRequest, limits: &Limits) -> Result<Plan, ApiError> {
         sampling: sampling.check()?,
         seed: request.seed.map(i64::cast_unsigned),
         max_new_tokens: longest,
-        truncate: None,
         stop: stop_strings("stop", stop_list(request.stop.clone()), limits)?,
         top_n_tokens: top_logprobs,
         logit_bias: logit_bias(request.logit_bias.as_ref())?,
-        ignore_eos: false,
-        answers: choices(request.n, 1, limits)?,
-        marks: vec![],
+        ignore_eos: request.ignore_eos == Some(true),
+        answers: choices("n", request.n, 1, limits)?,
         grammar: grammar::response_format(request.response_format.as_ref())?,
-        prompt_logprobs: false,
         progress: wants_progress(request.stream, request.stream_options.as_ref()),
-        watermark: false,
+        ..Plan::default()
     })
+}
+
+fn refuse_unsupported(request: &ChatRequest) -> Result<(), ApiError> {
+    for (name, value, instead) in [
+        ("functions", &request.functions, "tools"),
+        ("function_call", &request.function_call, "tool_choice"),
+    ] {
+        if value.is_some() {
+            let message = format!("{name} is not supported; send {instead}, which took its place");
+            return Err(invalid(name, message));
+        }
+    }
+    let modalities = request.modalities.as_deref().unwrap_or_default();
+    let other_than = |value: &Option<String>, only| value.as_deref().is_some_and(|it| it != only);
+    refuse("modalities", modalities.iter().any(|kind| kind != "text"))?;
+    refuse("audio", request.audio.is_some())?;
+    refuse("web_search_options", request.web_search_options.is_some())?;
+    refuse(
+        "reasoning_effort",
+        other_than(&request.reasoning_effort, "none"),
+    )?;
+    refuse("verbosity", other_than(&request.verbosity, "medium"))?;
+    refuse("store", request.store == Some(true))?;
+    refuse("chat_template", request.chat_template.is_some())
 }
 
 /// Checks a completion request for `prompts` prompts.
@@ -69,21 +94,14 @@ pub fn completion(
     prompts: usize,
     limits: &Limits,
 ) -> Result<Plan, ApiError> {
-    refuse(
-        "suffix",
-        request
-            .suffix
-            .as_ref()
-            .is_some_and(|suffix| !suffix.is_empty()),
-    )?;
-    refuse("echo", request.echo == Some(true))?;
-    refuse(
-        "best_of",
-        request.best_of.is_some_and(|best_of| best_of != 1),
-    )?;
+    let suffix = request.suffix.as_deref().unwrap_or_default();
+    refuse("suffix", !suffix.is_empty())?;
+    refuse_minimum(request.min_p, request.min_tokens)?;
+    let echo = request.echo == Some(true);
     let sampling = OpenAiSampling {
         temperature: request.temperature,
         top_p: request.top_p,
+        top_k: request.top_k,
         repetition_penalty: request.repetition_penalty,
         frequency_penalty: request.frequency_penalty,
         presence_penalty: request.presence_penalty,
@@ -91,19 +109,45 @@ pub fn completion(
     Ok(Plan {
         sampling: sampling.check()?,
         seed: request.seed.map(i64::cast_unsigned),
-        max_new_tokens: at_least_one("max_tokens", request.max_tokens)?,
-        truncate: None,
+        max_new_tokens: completion_length(request.max_tokens, echo)?,
         stop: stop_strings("stop", stop_list(request.stop.clone()), limits)?,
         top_n_tokens: top_n("logprobs", request.logprobs, limits)?,
         logit_bias: logit_bias(request.logit_bias.as_ref())?,
-        ignore_eos: false,
-        answers: choices(request.n, prompts, limits)?,
-        marks: vec![],
-        grammar: None,
-        prompt_logprobs: false,
+        ignore_eos: request.ignore_eos == Some(true),
+        answers: best_of(request, prompts, limits)?,
+        prompt_logprobs: echo && request.logprobs.is_some(),
         progress: wants_progress(request.stream, request.stream_options.as_ref()),
-        watermark: false,
+        ..Plan::default()
     })
+}
+
+/// No tokens at all make sense where the prompt is to be told. The engine always draws one, which
+/// is then left out.
+fn completion_length(max_tokens: Option<u32>, echo: bool) -> Result<Option<u32>, ApiError> {
+    match max_tokens {
+        Some(0) if echo => Ok(Some(1)),
+        Some(0) => Err(invalid(
+            "max_tokens",
+            "max_tokens must be at least 1, got 0; 0 needs echo = true",
+        )),
+        _ => Ok(max_tokens),
+    }
+}
+
+/// Answers to draw for each prompt: `n`, or more for a choice among them.
+fn best_of(request: &CompletionRequest, prompts: usize, limits: &Limits) -> Result<u32, ApiError> {
+    let n = choices("n", request.n, prompts, limits)?;
+    let drawn = choices("best_of", request.best_of.or(Some(n)), prompts, limits)?;
+    let most = limits.max_best_of.max(n);
+    let reason = match drawn {
+        _ if drawn < n => format!("must be at least n, which is {n}"),
+        _ if drawn > most => format!("must be at most {most}"),
+        _ if drawn > n && request.stream == Some(true) => {
+            "cannot be streamed; leave it out, or ask for the whole answer".to_owned()
+        }
+        _ => return Ok(drawn),
+    };
+    Err(invalid("best_of", format!("best_of = {drawn} {reason}")))
 }
 
 impl OpenAiSampling {
@@ -117,17 +161,31 @@ impl OpenAiSampling {
         }
         Ok(Sampling {
             temperature,
-            top_k: 0,
             top_p: share("top_p", self.top_p)?.unwrap_or(1.0),
-            typical_p: 1.0,
+            top_k: top_k(self.top_k)?,
             repetition_penalty: above_zero("repetition_penalty", self.repetition_penalty)?
                 .unwrap_or(1.0),
             frequency_penalty: within("frequency_penalty", self.frequency_penalty, -2.0..=2.0)?,
             presence_penalty: within("presence_penalty", self.presence_penalty, -2.0..=2.0)?,
-            seed: 0,
-            watermark: None,
+            ..Sampling::default()
         })
     }
+}
+
+/// Other servers write "all" in two ways.
+fn top_k(sent: Option<i64>) -> Result<u32, ApiError> {
+    let Some(sent) = sent.filter(|&sent| sent != -1) else {
+        return Ok(0);
+    };
+    u32::try_from(sent).map_err(|_| {
+        let message = format!("top_k must be from -1 to {}, got {sent}", u32::MAX);
+        invalid("top_k", message)
+    })
+}
+
+fn refuse_minimum(min_p: Option<f32>, min_tokens: Option<u32>) -> Result<(), ApiError> {
+    refuse("min_p", min_p.is_some_and(|share| share != 0.0))?;
+    refuse("min_tokens", min_tokens.is_some_and(|tokens| tokens > 0))
 }
 
 fn wants_progress(stream: Option<bool>, options: Option<&StreamOptions>) -> bool {
@@ -161,17 +219,20 @@ fn logit_bias(sent: Option<&BTreeMap<String, f32>>) -> Result<Vec<(u32, f32)>, A
 }
 
 /// Answers a prompt, when a request has `prompts` of them.
-fn choices(n: Option<u32>, prompts: usize, limits: &Limits) -> Result<u32, ApiError> {
-    let n = at_least_one("n", n)?.unwrap_or(1);
-    let (choices, most) = (
-        prompts.saturating_mul(n as usize),
-        limits.max_client_batch_size,
-    );
-    if choices > most {
-        let message = format!("prompts * n must be at most {most}, got {prompts} * {n}");
-        return Err(invalid("n", message));
+fn choices(
+    name: &'static str,
+    answers: Option<u32>,
+    prompts: usize,
+    limits: &Limits,
+) -> Result<u32, ApiError> {
+    let answers = at_least_one(name, answers)?.unwrap_or(1);
+    let all = prompts.saturating_mul(answers as usize);
+    let most = limits.max_client_batch_size;
+    if all > most {
+        let message = format!("prompts * {name} must be at most {most}, got {prompts} * {answers}");
+        return Err(invalid(name, message));
     }
-    Ok(n)
+    Ok(answers)
 }
 
 fn stop_list(stop: Option<OneOrMany>) -> Vec<String> {

@@ -46,14 +46,7 @@ fn without_parameters_the_likeliest_token_is_taken() {
     let plan = native_plan(json!({})).unwrap();
     let greedy = Sampling {
         temperature: 0.0,
-        top_k: 0,
-        top_p: 1.0,
-        typical_p: 1.0,
-        repetition_penalty: 1.0,
-        frequency_penalty: 0.0,
-        presence_penalty: 0.0,
-        seed: 0,
-        watermark: None,
+        ..Sampling::default()
     };
     assert_eq!(plan.sampling, greedy);
     assert_eq!(
@@ -426,8 +419,13 @@ fn chat_refuses_what_it_cannot_do() {
 fn completion_refuses_what_it_cannot_do() {
     for (request, prompts, expected) in [
         (json!({"suffix": "x"}), 1, "suffix is not supported"),
-        (json!({"echo": true}), 1, "echo is not supported"),
-        (json!({"best_of": 2}), 1, "best_of is not supported"),
+        (json!({"max_tokens": 0}), 1, "0 needs echo = true"),
+        (json!({"best_of": 3}), 1, "best_of = 3 must be at most 2"),
+        (
+            json!({"best_of": 1, "n": 2}),
+            1,
+            "best_of = 1 must be at least n, which is 2",
+        ),
         (
             json!({"n": 2}),
             3,
@@ -442,10 +440,28 @@ fn completion_refuses_what_it_cannot_do() {
         let error = completion_plan(request.clone(), prompts).unwrap_err();
         assert!(error.contains(expected), "{request}: {error}");
     }
-    assert_eq!(
-        completion_plan(json!({"best_of": 1, "n": 2}), 2)
-            .unwrap()
-            .answers,
-        2
-    );
+}
+
+#[test]
+fn completion_draws_n_answers_or_more_to_choose_from() {
+    for (request, prompts, answers) in [
+        (json!({}), 4, 1),
+        (json!({"n": 2}), 2, 2),
+        (json!({"best_of": 2}), 2, 2),
+        (json!({"best_of": 2, "n": 2, "stream": true}), 1, 2),
+        (json!({"best_of": 4, "n": 4}), 1, 4),
+    ] {
+        let plan = completion_plan(request, prompts).unwrap();
+        assert_eq!(plan.answers, answers);
+    }
+}
+
+#[test]
+fn completion_tells_of_the_prompt_when_both_are_asked_for() {
+    let plan = |request: Value| completion_plan(request, 1).unwrap();
+    assert!(plan(json!({"echo": true, "logprobs": 0})).prompt_logprobs);
+    assert!(!plan(json!({"echo": true})).prompt_logprobs);
+    assert!(!plan(json!({"logprobs": 0})).prompt_logprobs);
+    let scored = plan(json!({"echo": true, "max_tokens": 0}));
+    assert_eq!(scored.max_new_tokens, Some(1), "the engine draws one");
 }

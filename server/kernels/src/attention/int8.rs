@@ -8,9 +8,9 @@
 use super::PAGE_TOKENS;
 use super::block::{Addresses, Block};
 use super::cells::{Cells, SCORE_STRIDE, WEIGHT_STRIDE, prefetch};
-use super::hadamard::rotate;
 use super::layout::{KvLayout, MAX_DIM};
 use super::softmax::Valid;
+use crate::hadamard::rotate_vectors;
 use crate::norm::vectors;
 use crate::simd::{LANES, Simd};
 
@@ -63,13 +63,14 @@ fn quantize<S: Simd>(head: &[f32], codes: &mut [i8; MAX_DIM]) -> f32 {
     scale
 }
 
-/// The same behind the rotation.
+/// The same behind the rotation, which spreads a head's outliers over all its values, so that one
+/// scale fits them. Rotating both keys and queries leaves their products as they are.
 #[inline(always)]
 fn quantize_rotated<S: Simd>(head: &[f32], codes: &mut [i8; MAX_DIM]) -> f32 {
     let mut rotated = [0.0; MAX_DIM];
     let rotated = &mut rotated[..head.len()];
     rotated.copy_from_slice(head);
-    rotate(rotated);
+    rotate_vectors::<S>(rotated);
     quantize::<S>(rotated, codes)
 }
 

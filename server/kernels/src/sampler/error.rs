@@ -55,6 +55,38 @@ pub enum SamplerError {
         /// Words that have a bit for every token.
         expected: usize,
     },
+    /// Another number of positions than of slots.
+    #[error("{slots} slots, but {positions} positions")]
+    Positions {
+        /// Slots given.
+        slots: usize,
+        /// Positions given.
+        positions: usize,
+    },
+    /// A slot below 0.
+    #[error("slot {0} is negative")]
+    NegativeSlot(i32),
+    /// Masks of another size than their number says.
+    #[error("masks have {words} words, expected {masks} masks of {mask_words}")]
+    Masks {
+        /// 32-bit words given.
+        words: usize,
+        /// Rows that have a mask.
+        masks: usize,
+        /// Words that have a bit for every token.
+        mask_words: usize,
+    },
+    /// A mask for a row that is not there.
+    #[error("mask_rows has {index}, expected 0 to {rows} - 1")]
+    MaskRow {
+        /// The row named.
+        index: i32,
+        /// Rows there are.
+        rows: usize,
+    },
+    /// Two masks for one row.
+    #[error("row {0} has two masks")]
+    TwoMasks(i32),
     /// A row that leaves no token to draw.
     #[error("the row of slot {0} has no finite logit of an allowed token")]
     NoFiniteLogit(usize),

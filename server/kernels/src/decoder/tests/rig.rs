@@ -17,7 +17,7 @@ const VOCAB: usize = 90;
 const HIDDEN: usize = 72;
 const INNER: usize = 104;
 const LAYERS: usize = 2;
-const NUM_PAGES: usize = 100;
+const NUM_PAGES: usize = 160;
 
 /// What is random about a decoder beside its weights.
 #[derive(Debug, Clone)]
@@ -125,8 +125,28 @@ impl Rig {
         self.free.extend(sequence.pages);
     }
 
-    /// A sequence of the same tokens that finds the first `cut` computed.
-    pub(super) fn go_on(&mut self, other: &Sequence, cut: usize) -> Sequence {
+    /// Takes all pages behind the first `kept` tokens from a sequence, and has another one write to
+    /// them.
+    pub(super) fn evict(&mut self, sequence: &mut Sequence, kept: usize, seed: u64) {
+        let kept_pages = kept.div_ceil(PAGE_TOKENS).min(sequence.pages.len());
+        let freed = sequence.pages.split_off(kept_pages);
+        let length = freed.len() * PAGE_TOKENS;
+        self.free.extend(freed);
+        sequence.computed = sequence.computed.min(kept);
+        if length > 0 {
+            let mut other = self.start(sequences(&[length], 0, !seed).remove(0));
+            self.step(&mut [Work::new(&mut other, length)]);
+            self.end(other);
+        }
+    }
+
+    /// A sequence that finds the first tokens it has in common with `other` computed, `most` of them
+    /// at most, and never its last one. As after a hit: a page that it goes on within is copied, those
+    /// before are shared.
+    pub(super) fn go_on(&mut self, other: &Sequence, tokens: &[u32], most: usize) -> Sequence {
+        let pairs = other.tokens[..other.computed].iter().zip(tokens);
+        let common = pairs.take_while(|(a, b)| a == b).count();
+        let cut = common.min(most).min(tokens.len() - 1);
         let mut pages = other.pages[..cut.div_ceil(PAGE_TOKENS)].to_vec();
         if !cut.is_multiple_of(PAGE_TOKENS) {
             let last = pages.last_mut().expect("a page");
@@ -135,7 +155,7 @@ impl Rig {
             *last = copy;
         }
         Sequence {
-            tokens: other.tokens.clone(),
+            tokens: tokens.to_vec(),
             computed: cut,
             pages,
         }
@@ -177,7 +197,7 @@ impl Rig {
     }
 }
 
-/// Random tokens; all sequences begin with the same `shared` ones.
+/// Random tokens: sequences that begin with the same `shared` ones, each with as many of its own.
 pub(super) fn sequences(lengths: &[usize], shared: usize, seed: u64) -> Vec<Vec<u32>> {
     let mut random = ChaCha8Rng::seed_from_u64(seed);
     let mut token = || random.next_u32() % VOCAB as u32;
@@ -185,9 +205,8 @@ pub(super) fn sequences(lengths: &[usize], shared: usize, seed: u64) -> Vec<Vec<
     lengths
         .iter()
         .map(|&length| {
-            let own = length.saturating_sub(shared);
-            let rest: Vec<u32> = (0..own).map(|_| token()).collect();
-            [&common[..shared.min(length)], &rest].concat()
+            let own: Vec<u32> = (0..length).map(|_| token()).collect();
+            [common.clone(), own].concat()
         })
         .collect()
 }
@@ -203,7 +222,7 @@ fn spec(shape: &Shape) -> Spec {
         num_heads,
         num_kv_heads,
         head_dim,
-        max_positions: 512,
+        max_positions: 640,
         norm_eps: 1e-5,
         attention_scale: (head_dim as f32).sqrt().recip(),
         layer_windows: vec![None, shape.window],
