@@ -14,7 +14,7 @@ sys.path.append(str(ROOT / "server" / "tests"))
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     """How much of the surface `test_openapi.py` tries."""
-    parser.addoption("--fuzz-requests", type=int, default=320, help="requests made at random")
+    parser.addoption("--fuzz-requests", type=int, default=240, help="requests made at random")
 
 
 @pytest.fixture(scope="session")
