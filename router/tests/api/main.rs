@@ -5,6 +5,7 @@ mod backend;
 mod browsers;
 mod completions;
 mod errors;
+mod fields;
 #[path = "../../src/api/tokenizer/fixture.rs"]
 mod fixture;
 mod hosts;

@@ -16,6 +16,7 @@ use crate::request::Sampling;
 pub(super) struct OpenAiSampling {
     pub(super) temperature: Option<f32>,
     pub(super) top_p: Option<f32>,
+    pub(super) top_k: Option<i64>,
     pub(super) repetition_penalty: Option<f32>,
     pub(super) frequency_penalty: Option<f32>,
     pub(super) presence_penalty: Option<f32>,
@@ -34,12 +35,14 @@ pub fn chat(request: &ChatRequest, limits: &Limits) -> Result<Plan, ApiError> {
             "top_logprobs needs logprobs = true",
         ));
     }
+    refuse_minimum(request.min_p, request.min_tokens)?;
     let longest = at_least_one("max_tokens", request.max_tokens)?;
     let longest = at_least_one("max_completion_tokens", request.max_completion_tokens)?.or(longest);
     let sampling = OpenAiSampling {
         temperature: request.temperature,
         top_p: request.top_p,
-        repetition_penalty: None,
+        top_k: request.top_k,
+        repetition_penalty: request.repetition_penalty,
         frequency_penalty: request.frequency_penalty,
         presence_penalty: request.presence_penalty,
     };
@@ -50,6 +53,7 @@ pub fn chat(request: &ChatRequest, limits: &Limits) -> Result<Plan, ApiError> {
         stop: stop_strings("stop", stop_list(request.stop.clone()), limits)?,
         top_n_tokens: top_logprobs,
         logit_bias: logit_bias(request.logit_bias.as_ref())?,
+        ignore_eos: request.ignore_eos == Some(true),
         answers: choices("n", request.n, 1, limits)?,
         grammar: grammar::response_format(request.response_format.as_ref())?,
         progress: wants_progress(request.stream, request.stream_options.as_ref()),
@@ -92,10 +96,12 @@ pub fn completion(
 ) -> Result<Plan, ApiError> {
     let suffix = request.suffix.as_deref().unwrap_or_default();
     refuse("suffix", !suffix.is_empty())?;
+    refuse_minimum(request.min_p, request.min_tokens)?;
     let echo = request.echo == Some(true);
     let sampling = OpenAiSampling {
         temperature: request.temperature,
         top_p: request.top_p,
+        top_k: request.top_k,
         repetition_penalty: request.repetition_penalty,
         frequency_penalty: request.frequency_penalty,
         presence_penalty: request.presence_penalty,
@@ -107,6 +113,7 @@ pub fn completion(
         stop: stop_strings("stop", stop_list(request.stop.clone()), limits)?,
         top_n_tokens: top_n("logprobs", request.logprobs, limits)?,
         logit_bias: logit_bias(request.logit_bias.as_ref())?,
+        ignore_eos: request.ignore_eos == Some(true),
         answers: best_of(request, prompts, limits)?,
         prompt_logprobs: echo && request.logprobs.is_some(),
         progress: wants_progress(request.stream, request.stream_options.as_ref()),
@@ -155,6 +162,7 @@ impl OpenAiSampling {
         Ok(Sampling {
             temperature,
             top_p: share("top_p", self.top_p)?.unwrap_or(1.0),
+            top_k: top_k(self.top_k)?,
             repetition_penalty: above_zero("repetition_penalty", self.repetition_penalty)?
                 .unwrap_or(1.0),
             frequency_penalty: within("frequency_penalty", self.frequency_penalty, -2.0..=2.0)?,
@@ -162,6 +170,22 @@ impl OpenAiSampling {
             ..Sampling::default()
         })
     }
+}
+
+/// Other servers write "all" in two ways.
+fn top_k(sent: Option<i64>) -> Result<u32, ApiError> {
+    let Some(sent) = sent.filter(|&sent| sent != -1) else {
+        return Ok(0);
+    };
+    u32::try_from(sent).map_err(|_| {
+        let message = format!("top_k must be from -1 to {}, got {sent}", u32::MAX);
+        invalid("top_k", message)
+    })
+}
+
+fn refuse_minimum(min_p: Option<f32>, min_tokens: Option<u32>) -> Result<(), ApiError> {
+    refuse("min_p", min_p.is_some_and(|share| share != 0.0))?;
+    refuse("min_tokens", min_tokens.is_some_and(|tokens| tokens > 0))
 }
 
 fn wants_progress(stream: Option<bool>, options: Option<&StreamOptions>) -> bool {
