@@ -9,9 +9,11 @@ pub mod app;
 pub mod config;
 pub mod dispatch;
 pub mod error;
+mod exchange;
 pub mod generation;
 pub mod grammar;
 pub mod keys;
+pub mod logging;
 pub mod metrics;
 #[cfg(feature = "mock-shard")]
 pub mod mock_shard;
