@@ -125,6 +125,7 @@ lock: $(UV) ## bring the locked Python requirements up to date
 	cd benches/peers/requirements && ../../../$(LOCK) -o openvino.txt openvino.in
 	cd requirements && ../$(LOCK) -o build.txt build.in
 	$(LOCK) -o requirements/run.txt pyproject.toml
+	$(LOCK) --extra torch -o requirements/torch.txt pyproject.toml
 	$(LOCK) --extra torch --extra dev -o requirements/dev.txt pyproject.toml
 
 deny: ## licences, bans and sources of the crates (needs cargo-deny)
