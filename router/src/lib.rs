@@ -12,6 +12,7 @@ pub mod error;
 pub mod generation;
 pub mod grammar;
 pub mod keys;
+pub mod limits;
 pub mod metrics;
 #[cfg(feature = "mock-shard")]
 pub mod mock_shard;

@@ -19,8 +19,10 @@ use crate::shard::link::{Link, endpoint};
 
 pub(crate) mod body;
 mod connection;
+mod descriptors;
 
 use connection::Connections;
+pub use descriptors::connection_places;
 
 /// How often the recorder folds the histograms' samples together.
 const METRICS_UPKEEP: Duration = Duration::from_secs(5);

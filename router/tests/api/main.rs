@@ -7,6 +7,7 @@ mod completions;
 mod errors;
 #[path = "../../src/api/tokenizer/fixture.rs"]
 mod fixture;
+mod limits;
 mod messages;
 mod native;
 mod openai;

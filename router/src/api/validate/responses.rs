@@ -4,7 +4,7 @@ use serde_json::Value;
 
 use super::check::{at_least_one, refuse};
 use super::openai::OpenAiSampling;
-use super::{Plan, grammar};
+use super::{Names, Plan, grammar};
 use crate::api::types::responses::ResponsesRequest;
 use crate::error::ApiError;
 
@@ -47,6 +47,10 @@ pub fn response(request: &ResponsesRequest) -> Result<Plan, ApiError> {
     let format = text.and_then(|text| text.format.as_ref());
     Ok(Plan {
         grammar: grammar::text_format(format)?,
+        names: Names {
+            prompt: "input",
+            length: "max_output_tokens",
+        },
         sampling: sampling.check()?,
         max_new_tokens: at_least_one("max_output_tokens", request.max_output_tokens)?,
         ..Plan::default()
