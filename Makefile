@@ -21,7 +21,7 @@ RUST_SOURCES := $(shell find router server benchmark proto -name target -prune -
 	\( -name '*.rs' -o -name '*.proto' -o -name Cargo.toml \) -print) Cargo.toml Cargo.lock
 PY_TESTS := server/tests tests/contract benches/tests
 
-.PHONY: help build run test test-rust test-py test-e2e test-docker test-exactness lint lint-rust lint-py lint-proto fmt proto \
+.PHONY: help build run test test-rust test-py test-e2e test-docker test-exactness test-mutations lint lint-rust lint-py lint-proto fmt proto \
 	bench bench-peers quality gemma golden golden-tokens docs pictures lock deny clean
 
 help: ## list the targets
@@ -50,6 +50,11 @@ test-docker: $(VENV)/.dev ## build the image for CPUs and test it; BASE_IMAGES=s
 
 test-exactness: ## 10,000 random decoders and their steps, to the bit (about half an hour)
 	PROPTEST_CASES=5000 $(CARGO) test --release --locked -p kernels -- decoder attention
+
+# Failed cases are not shrunk: that they fail is enough.
+test-mutations: $(VENV)/.dev ## break the rules of attention one by one: each must be noticed (about 20 minutes)
+	PROPTEST_CASES=96 PROPTEST_MAX_SHRINK_ITERS=0 PROPTEST_DISABLE_FAILURE_PERSISTENCE=true \
+		$(BIN)/python server/kernels/mutations.py $(ARGS)
 
 lint: lint-rust lint-py lint-proto ## formatting, lints, types, generated files
 

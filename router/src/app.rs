@@ -16,16 +16,19 @@ use crate::api::routes::chat::chat_completions;
 use crate::api::routes::chat_tokenize::chat_tokenize;
 use crate::api::routes::compat::compat;
 use crate::api::routes::completions::completions;
+use crate::api::routes::embeddings::embeddings;
 use crate::api::routes::generate::generate;
 use crate::api::routes::generate_stream::generate_stream;
 use crate::api::routes::health::{live, ready, startup};
 use crate::api::routes::info::info;
+use crate::api::routes::invocations::invocations;
 use crate::api::routes::messages::{count_tokens, messages};
 use crate::api::routes::metrics::metrics;
 use crate::api::routes::models::{model, models};
 use crate::api::routes::playground::{playground, playground_file};
 use crate::api::routes::responses;
 use crate::api::routes::tokenize::tokenize;
+use crate::api::routes::vertex::vertex;
 use crate::error::{ApiError, shape_errors};
 pub use crate::model::AppState;
 use crate::serve::body::{Bodies, receive_body};
@@ -49,10 +52,13 @@ pub fn endpoints() -> Vec<Endpoint> {
         on_post("/", Key, post(compat)),
         on_post("/generate", Key, post(generate)),
         on_post("/generate_stream", Key, post(generate_stream)),
+        on_post("/invocations", Key, post(invocations)),
+        on_post("/vertex", Key, post(vertex)),
         on_post("/tokenize", Key, post(tokenize)),
         on_post("/chat_tokenize", Key, post(chat_tokenize)),
         on_post("/v1/chat/completions", Key, post(chat_completions)),
         on_post("/v1/completions", Key, post(completions)),
+        on_post("/v1/embeddings", Key, post(embeddings)),
         on_get("/v1/models", Key, get(models)),
         on_get("/v1/models/{id}", Key, get(model)),
         on_post("/v1/responses", Key, post(responses::create)),

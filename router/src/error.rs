@@ -52,6 +52,9 @@ pub enum ApiError {
     /// There is no such route.
     #[error("there is no such route; see /docs")]
     NotFound,
+    /// The route is a known one for something that is not served.
+    #[error("{0} are not served: the models here generate text")]
+    NotServed(&'static str),
     /// The route does not have this method.
     #[error("this route does not take this method; see /docs")]
     MethodNotAllowed,
@@ -263,6 +266,7 @@ impl ApiError {
                 (StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported_media_type")
             }
             Self::NotFound => (StatusCode::NOT_FOUND, "not_found"),
+            Self::NotServed(_) => (StatusCode::NOT_FOUND, "not_served"),
             Self::MethodNotAllowed => (StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed"),
             Self::Unauthorized(_) => (StatusCode::UNAUTHORIZED, "unauthorized"),
             Self::ModelNotFound(_) => (StatusCode::NOT_FOUND, "model_not_found"),

@@ -5,11 +5,10 @@ from pathlib import Path
 
 import psutil
 from running_server import RunningServer, Start
-from texts import prose
-
 from text_generation_server.executor.native_executor import load_native_executor
 from text_generation_server.executor.native_options import NativeOptions
 from text_generation_server.models.source import resolve
+from texts import prose
 
 KV_MEMORY = 150_000_000
 """For about 6,500 tokens."""

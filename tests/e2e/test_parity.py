@@ -1,7 +1,7 @@
 """One greedy request gives the same tokens and counts on every route, streamed or not."""
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import httpx2
@@ -32,10 +32,10 @@ def events(server: RunningServer, path: str, body: dict[str, Any]) -> list[str]:
 
 
 def native(server: RunningServer, path: str, prompt: str) -> Outcome:
-    """A whole answer of `/generate` or `/`."""
+    """A whole answer of `/generate`, `/` or `/invocations`."""
     response = server.http.post(path, json=native_request(prompt, ANSWER_TOKENS))
     body = response.raise_for_status().json()
-    answer = body[0] if path == "/" else body
+    answer = body[0] if isinstance(body, list) else body
     details = answer["details"]
     prompt_tokens = int(response.headers["x-prompt-tokens"])
     assert int(response.headers["x-generated-tokens"]) == len(details["tokens"])
@@ -48,7 +48,7 @@ def native(server: RunningServer, path: str, prompt: str) -> Outcome:
 
 
 def native_stream(server: RunningServer, path: str, prompt: str) -> Outcome:
-    """A streamed answer of `/generate_stream` or `/`."""
+    """A streamed answer of `/generate_stream`, `/` or `/invocations`."""
     request = native_request(prompt, ANSWER_TOKENS) | {"stream": True}
     parts = [json.loads(data) for data in events(server, path, request)]
     assert [part["index"] for part in parts] == list(range(1, len(parts) + 1))
@@ -62,9 +62,11 @@ def native_stream(server: RunningServer, path: str, prompt: str) -> Outcome:
     return Outcome(joined, details["input_length"], len(parts), reason)
 
 
-def openai(server: RunningServer, path: str, fields: dict[str, Any]) -> Outcome:
+def openai(
+    server: RunningServer, path: str, fields: dict[str, Any], max_tokens: int = ANSWER_TOKENS
+) -> Outcome:
     """A whole answer of a `/v1` route."""
-    body = fields | {"max_tokens": ANSWER_TOKENS, "temperature": 0}
+    body = fields | {"max_tokens": max_tokens, "temperature": 0}
     answer = server.http.post(path, json=body).raise_for_status().json()
     choice, usage = answer["choices"][0], answer["usage"]
     text = choice["text"] if "text" in choice else choice["message"]["content"]
@@ -87,6 +89,17 @@ def openai_stream(server: RunningServer, path: str, fields: dict[str, Any]) -> O
     reasons = {choice["finish_reason"] for choice in choices} - {None}
     counts = last["usage"]["prompt_tokens"], last["usage"]["completion_tokens"]
     return Outcome("".join(piece or "" for piece in pieces), *counts, reasons.pop())
+
+
+def echoed(server: RunningServer, fields: dict[str, Any]) -> Outcome:
+    """A completion that begins with its prompt, without that, and as its stream tells it."""
+    fields = fields | {"echo": True}
+    alone = openai(server, "/v1/completions", fields, max_tokens=0)
+    assert alone.generated_tokens == 0
+    whole = openai(server, "/v1/completions", fields)
+    assert openai_stream(server, "/v1/completions", fields) == whole
+    assert whole.text.startswith(alone.text)
+    return replace(whole, text=whole.text.removeprefix(alone.text))
 
 
 def responses(server: RunningServer) -> Outcome:
@@ -153,7 +166,15 @@ def test_all_routes_agree(server_name: str, request: pytest.FixtureRequest) -> N
         "/": native(server, "/", prompt),
         "/generate_stream": native_stream(server, "/generate_stream", prompt),
         "/ stream": native_stream(server, "/", prompt),
+        "/invocations": native(server, "/invocations", prompt),
+        "/invocations stream": native_stream(server, "/invocations", prompt),
     }
+    tokens = server.http.post("/tokenize", json={"inputs": prompt}).raise_for_status().json()
+    ids = [token["id"] for token in tokens]
+    for name, sent in {"text": prompt, "tokens": ids}.items():
+        fields: dict[str, Any] = {"prompt": sent}
+        outcomes[f"completion of {name}"] = openai(server, "/v1/completions", fields)
+        outcomes[f"echo of {name}"] = echoed(server, fields)
     v1: dict[str, dict[str, Any]] = {
         "/v1/completions": {"prompt": prompt},
         "/v1/chat/completions": {"messages": MESSAGES},
@@ -169,7 +190,28 @@ def test_all_routes_agree(server_name: str, request: pytest.FixtureRequest) -> N
     }
     distinct = set(outcomes.values())
     assert len(distinct) == 1, outcomes
-    assert distinct.pop().generated_tokens == ANSWER_TOKENS
+    [outcome] = distinct
+    assert outcome.generated_tokens == ANSWER_TOKENS
+    chat = {"messages": MESSAGES, "max_tokens": ANSWER_TOKENS, "temperature": 0}
+    instances = [native_request(prompt, ANSWER_TOKENS), chat]
+    answer = server.http.post("/vertex", json={"instances": instances}).raise_for_status().json()
+    assert answer == {"predictions": [outcome.text, outcome.text]}
+
+
+def test_an_echo_tells_what_the_native_route_tells_of_the_prompt(smollm: RunningServer) -> None:
+    prompt = prose(13, 30)
+    scored = {"prompt": prompt, "echo": True, "logprobs": 1, "max_tokens": 0}
+    answer = smollm.http.post("/v1/completions", json=scored).raise_for_status().json()
+    lists = answer["choices"][0]["logprobs"]
+    body = native_request(prompt, 1, decoder_input_details=True)
+    native = smollm.http.post("/generate", json=body).raise_for_status().json()
+    prefill = native["details"]["prefill"]
+    assert lists["tokens"] == [token["text"] for token in prefill]
+    assert lists["token_logprobs"] == [token["logprob"] for token in prefill]
+    assert lists["token_logprobs"][0] is None and lists["top_logprobs"][0] is None
+    assert "".join(lists["tokens"]) == answer["choices"][0]["text"] == prompt
+    for offset, token in zip(lists["text_offset"], lists["tokens"], strict=True):
+        assert prompt[offset:].startswith(token)
 
 
 def test_the_text_generation_client_gets_the_same_natively(oracle: RunningServer) -> None:

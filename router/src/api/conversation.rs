@@ -9,6 +9,7 @@
 use serde_json::{Map, Value};
 
 mod call;
+mod choice;
 mod format;
 mod generic;
 mod reader;
@@ -29,6 +30,25 @@ pub struct Conversation {
     pub choice: ToolChoice,
     /// Whether one answer may hold several calls; counts where calls are forced.
     pub parallel: bool,
+    /// How the prompt ends.
+    pub ending: Ending,
+    /// What the template is told beside messages and tools. A render takes fuel, so that they cost
+    /// no more than messages of their size.
+    pub variables: Map<String, Value>,
+}
+
+/// How a conversation's prompt ends.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Ending {
+    /// With a last text of the assistant left open, or else where a message of its begins.
+    #[default]
+    Auto,
+    /// With the last message left open, whose ever it is.
+    Continue,
+    /// Where a message of the assistant begins.
+    Begin,
+    /// With the end of the last message.
+    Closed,
 }
 
 /// One message.

@@ -25,3 +25,4 @@ pub mod timing;
 pub mod tokenizer;
 pub mod types;
 pub mod validate;
+pub mod writer;

@@ -6,9 +6,9 @@ use axum::response::sse::Event;
 use serde_json::json;
 use uuid::Uuid;
 
-use crate::api::answer::{Completed, Outcome};
+use crate::api::answer::{Completed, Outcome, TextToken, TopToken};
 use crate::api::sse;
-use crate::api::types::openai::{FinishReason, PrefillProgress, Usage};
+use crate::api::types::openai::{FinishReason, PrefillProgress, TokenLogprob, TopLogprob, Usage};
 use crate::error::{ApiError, Form};
 use crate::generation::{self, Progress};
 use crate::model::Model;
@@ -120,6 +120,27 @@ pub fn progress(envelope: &Envelope, object: &str, progress: Progress) -> Event 
 /// The frame of an error.
 pub fn error(error: &ApiError) -> Event {
     sse::json(&Form::OpenAi.body(error))
+}
+
+impl From<&TextToken> for TokenLogprob {
+    fn from(token: &TextToken) -> Self {
+        Self {
+            token: token.text.clone(),
+            logprob: token.logprob,
+            bytes: token.text.clone().into_bytes(),
+            top_logprobs: token.top.iter().map(TopLogprob::from).collect(),
+        }
+    }
+}
+
+impl From<&TopToken> for TopLogprob {
+    fn from(top: &TopToken) -> Self {
+        Self {
+            token: top.text.clone(),
+            logprob: top.logprob,
+            bytes: top.text.clone().into_bytes(),
+        }
+    }
 }
 
 impl From<Progress> for PrefillProgress {

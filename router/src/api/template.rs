@@ -11,9 +11,10 @@ use minijinja::syntax::SyntaxConfig;
 use minijinja::value::{Kwargs, Serde};
 use minijinja::{Environment, Error, ErrorKind, Value, context};
 use serde::Serialize;
+use serde_json::Map;
 use serde_json::ser::{Formatter, PrettyFormatter};
 
-use crate::api::conversation::ToolFormat;
+use crate::api::conversation::{Ending, ToolFormat};
 use crate::config::Limits;
 use crate::limits::LimitName;
 
@@ -129,7 +130,7 @@ impl ChatTemplate {
             shows_system: false,
         };
         let probe = [Message::text("system", PROBE), Message::text("user", "x")];
-        let probed = template.render_all(&probe, &[], true);
+        let probed = template.render_all(&probe, &[], (true, &Map::new()));
         template.shows_system = probed.is_ok_and(|text| text.contains(PROBE));
         Ok(template)
     }
@@ -152,9 +153,8 @@ impl ChatTemplate {
         self.shows_system
     }
 
-    /// The text of messages, and of tools for a template that knows them, up to where the model
-    /// writes. A last message of the assistant is
-    /// left open, so that the model continues it.
+    /// The text of messages, and of tools for a template that knows them, with an ending and what
+    /// else the template is told.
     ///
     /// # Errors
     /// When the template refuses the messages or takes too much work.
@@ -162,15 +162,22 @@ impl ChatTemplate {
         &self,
         messages: &[Message],
         tools: &[serde_json::Value],
+        (ending, variables): (Ending, &Map<String, serde_json::Value>),
     ) -> Result<String, TemplateError> {
-        let Some(open) = open_message(messages) else {
-            return self.render_all(messages, tools, true);
+        let last = messages.last();
+        let open = match ending {
+            Ending::Auto => last.filter(|message| message.role == "assistant"),
+            Ending::Continue => last,
+            Ending::Begin | Ending::Closed => None,
+        };
+        let Some(open) = open.and_then(marked) else {
+            return self.render_all(messages, tools, (ending != Ending::Closed, variables));
         };
         let mut messages = messages.to_vec();
-        *messages.last_mut().expect("open_message found it") = open;
-        let text = self.render_all(&messages, tools, false)?;
+        *messages.last_mut().expect("it is marked") = open;
+        let text = self.render_all(&messages, tools, (false, variables))?;
         let end = text.rfind(CONTINUE_TAG).ok_or_else(|| {
-            let reason = "it does not write the last assistant message, which is to be continued";
+            let reason = "it does not write the last message, which is to be continued";
             TemplateError::from(reason.to_owned())
         })?;
         Ok(text[..end].to_owned())
@@ -180,7 +187,7 @@ impl ChatTemplate {
         &self,
         messages: &[Message],
         tools: &[serde_json::Value],
-        prompt: bool,
+        (prompt, variables): (bool, &Map<String, serde_json::Value>),
     ) -> Result<String, TemplateError> {
         let tools = (!tools.is_empty()).then(|| Value::from(Serde(tools)));
         let template = self.environment.get_template(NAME).expect("new added it");
@@ -190,6 +197,7 @@ impl ChatTemplate {
             eos_token => &self.eos,
             add_generation_prompt => prompt,
             tools => tools,
+            ..Value::from(Serde(variables))
         };
         let mut text = Capped {
             text: Vec::new(),
@@ -215,16 +223,13 @@ fn reads_tools(environment: &Environment<'_>) -> bool {
     template.undeclared_variables(false).contains("tools")
 }
 
-/// The last message, marked at its end, when it is a text of the assistant.
-fn open_message(messages: &[Message]) -> Option<Message> {
-    let last = messages
-        .last()
-        .filter(|message| message.role == "assistant")?;
-    let content = last.content.as_deref()?.trim_end();
+/// The message with a mark at its end, when it has a text.
+fn marked(message: &Message) -> Option<Message> {
+    let content = message.content.as_deref()?.trim_end();
     let marked = format!("{content}{CONTINUE_TAG}");
     (!content.is_empty()).then(|| Message {
         content: Some(marked),
-        ..last.clone()
+        ..message.clone()
     })
 }
 

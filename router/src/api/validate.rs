@@ -21,7 +21,7 @@ pub use native::native;
 pub use openai::{chat, completion};
 pub use responses::response;
 
-use check::at_most;
+use check::{at_most, one_end};
 
 /// A request's decisions; lacks only the tokens of its prompt.
 #[derive(Debug, Clone, PartialEq)]
@@ -97,6 +97,18 @@ pub enum Delivery {
     Stream,
 }
 
+impl Delivery {
+    /// As the field `stream` says.
+    #[must_use]
+    pub fn of(stream: Option<bool>) -> Self {
+        if stream == Some(true) {
+            Self::Stream
+        } else {
+            Self::Whole
+        }
+    }
+}
+
 impl Default for Plan {
     /// One sampled answer from the model's own distribution.
     fn default() -> Self {
@@ -124,11 +136,12 @@ impl Plan {
     /// For an answer of this turn; calls that are forced go before another form of the answer.
     ///
     /// # Errors
-    /// When the tools' schemas are none.
+    /// When the tools' schemas are none, or the end of the answer is to be ignored that they fix.
     pub fn of_turn(mut self, turn: &Turn) -> Result<Self, ApiError> {
         if let Some(schema) = &turn.forced {
             self.grammar = Some(Grammar::json_schema("tools", schema)?);
         }
+        one_end(self.ignore_eos, self.grammar.as_ref())?;
         self.marks.clone_from(&turn.marks);
         Ok(self)
     }

@@ -122,6 +122,7 @@ fn every_error_has_its_status_and_type() {
             "unsupported_media_type",
         ),
         (ApiError::NotFound, 404, "not_found"),
+        (ApiError::NotServed("x"), 404, "not_served"),
         (ApiError::MethodNotAllowed, 405, "method_not_allowed"),
         (
             ApiError::Unauthorized(Challenge::Bearer),

@@ -17,7 +17,7 @@ use crate::fixture::{EOS, byte_level_json};
 use crate::support::{Asked, MODEL, Script};
 
 /// Chat in plain words; refuses roles that it does not know.
-const TEMPLATE: &str = "{% for message in messages %}\
+const TEMPLATE: &str = "{% if tone %}({{ tone }}) {% endif %}{% for message in messages %}\
     {% if message.role not in ['user', 'assistant'] %}\
     {{ raise_exception('unknown role ' + message.role) }}{% endif %}\
     {{ message.role }}: {{ message.content }}\n\

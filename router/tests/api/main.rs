@@ -5,11 +5,14 @@ mod backend;
 mod browsers;
 mod completions;
 mod errors;
+mod fields;
 #[path = "../../src/api/tokenizer/fixture.rs"]
 mod fixture;
+mod hosts;
 mod limits;
 mod messages;
 mod native;
+mod nulls;
 mod openai;
 mod responses;
 mod streams;

@@ -72,7 +72,7 @@ async fn chat_streams_role_text_reason_usage_and_done() {
         json!({"role": "assistant", "content": "", "tool_calls": null}),
         json!({"role": "", "content": "H", "tool_calls": null}),
         json!({"role": "", "content": "é", "tool_calls": null}),
-        json!({"role": "", "tool_calls": null}),
+        json!({"role": "", "content": null, "tool_calls": null}),
     ];
     assert_eq!(deltas, expected);
     let reasons: Vec<_> = chunks
@@ -205,6 +205,128 @@ async fn chat_continues_the_assistants_last_message() {
         .post("/v1/chat/completions", json!({"messages": messages}))
         .await;
     assert_eq!(server.asked().tokens, bytes("user: Hi\nassistant: Well,"));
+}
+
+#[tokio::test]
+async fn a_prompt_ends_as_the_client_says() {
+    let server = TestServer::saying(Script::of("a").then(EOS)).await;
+    let messages = json!([{"role": "user", "content": "Hi"},
+                          {"role": "assistant", "content": "Well"}]);
+    let begun = "user: Hi\nassistant: Well\nassistant: ";
+    for (go_on, begin, expected) in [
+        (json!(null), json!(null), "user: Hi\nassistant: Well"),
+        (json!(true), json!(null), "user: Hi\nassistant: Well"),
+        (json!(true), json!(false), "user: Hi\nassistant: Well"),
+        (json!(false), json!(null), begun),
+        (json!(false), json!(true), begun),
+        (json!(null), json!(true), begun),
+        (json!(null), json!(false), "user: Hi\nassistant: Well\n"),
+        (json!(false), json!(false), "user: Hi\nassistant: Well\n"),
+    ] {
+        let body = json!({"messages": messages, "continue_final_message": go_on,
+                          "add_generation_prompt": begin});
+        let reply = server.post("/v1/chat/completions", body.clone()).await;
+        assert_eq!(reply.status, 200, "{}", reply.body);
+        assert_eq!(server.asked().tokens, bytes(expected), "{body}");
+        let shown = server.post("/chat_tokenize", body).await.json();
+        assert_eq!(shown["templated_text"], expected);
+    }
+    // Whose the last message is does not matter, as long as it says something.
+    let body = with(hello(), "continue_final_message", json!(true));
+    server.post("/v1/chat/completions", body.clone()).await;
+    assert_eq!(server.asked().tokens, bytes("user: Hi"));
+    for (field, value) in [
+        ("add_generation_prompt", json!(true)),
+        ("messages", json!([{"role": "user", "content": " "}])),
+    ] {
+        let body = with(body.clone(), field, value);
+        let reply = server.post("/v1/chat/completions", body).await;
+        assert_eq!(reply.status, 400, "{field}");
+        assert_eq!(reply.json()["error"]["param"], "continue_final_message");
+    }
+}
+
+#[tokio::test]
+async fn the_template_is_told_what_the_client_says() {
+    let server = TestServer::saying(Script::of("a").then(EOS)).await;
+    let body = |variables: Value| with(hello(), "chat_template_kwargs", variables);
+    for (variables, expected) in [
+        (
+            json!({"tone": "kind", "unused": [1, {"a": null}]}),
+            "(kind) user: Hi\nassistant: ",
+        ),
+        (json!({}), "user: Hi\nassistant: "),
+        (json!(null), "user: Hi\nassistant: "),
+    ] {
+        server.post("/v1/chat/completions", body(variables)).await;
+        assert_eq!(server.asked().tokens, bytes(expected));
+    }
+    for own in ["messages", "tools", "add_generation_prompt", "bos_token"] {
+        let reply = server
+            .post("/v1/chat/completions", body(json!({own: "x"})))
+            .await;
+        assert_eq!(reply.status, 400, "{own}");
+        let error = &reply.json()["error"];
+        assert_eq!(error["param"], "chat_template_kwargs");
+        assert!(
+            error["message"]
+                .as_str()
+                .is_some_and(|text| text.contains(own))
+        );
+    }
+    let endless = json!({"tone": "x".repeat(3_000_000)});
+    let large = server.post("/v1/chat/completions", body(endless)).await;
+    assert_eq!(
+        large.status, 400,
+        "it fits neither the template's work nor the context"
+    );
+}
+
+#[tokio::test]
+async fn what_chat_cannot_do_is_refused_by_name() {
+    let server = TestServer::saying(Script::of("a").then(EOS)).await;
+    let function = json!({"name": "f", "arguments": "{}"});
+    let called = json!([{"role": "assistant", "content": null, "function_call": function}]);
+    for (field, value, says) in [
+        ("functions", json!([{"name": "f"}]), "send tools"),
+        ("function_call", json!("auto"), "send tool_choice"),
+        ("messages", called, "send tool_calls"),
+        ("modalities", json!(["text", "audio"]), "not supported"),
+        ("audio", json!({"voice": "x"}), "not supported"),
+        ("web_search_options", json!({}), "not supported"),
+        ("reasoning_effort", json!("low"), "not supported"),
+        ("verbosity", json!("low"), "not supported"),
+        ("store", json!(true), "not supported"),
+        ("chat_template", json!("{{ messages }}"), "not supported"),
+    ] {
+        let reply = server
+            .post("/v1/chat/completions", with(hello(), field, value))
+            .await;
+        assert_eq!(reply.status, 400, "{field}: {}", reply.body);
+        let error = &reply.json()["error"];
+        assert_eq!(error["param"], field);
+        let message = error["message"].as_str().expect("a text");
+        assert!(message.contains(says), "{message}");
+    }
+    let harmless = json!({"modalities": ["text"], "reasoning_effort": "none", "store": false,
+                          "verbosity": "medium", "messages": hello()["messages"]});
+    assert_eq!(
+        server.post("/v1/chat/completions", harmless).await.status,
+        200
+    );
+}
+
+#[tokio::test]
+async fn embeddings_are_refused_in_words() {
+    let server = TestServer::saying(Script::of("a").then(EOS)).await;
+    let reply = server
+        .post("/v1/embeddings", json!({"input": "x", "model": "x"}))
+        .await;
+    assert_eq!(reply.status, 404);
+    let message = "embeddings are not served: the models here generate text";
+    let error = json!({"message": message, "type": "invalid_request_error", "param": null,
+                       "code": "not_served"});
+    assert_eq!(reply.json(), json!({"error": error}));
 }
 
 #[tokio::test]

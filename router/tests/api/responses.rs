@@ -43,7 +43,7 @@ async fn a_text_is_answered_with_a_message_and_usage() {
     .await;
     assert_eq!(server.asked().tokens, bytes("user: Hi\nassistant: "));
     assert!(id(&response).starts_with("resp_"));
-    let part = json!({"type": "output_text", "text": "Hello", "annotations": []});
+    let part = json!({"type": "output_text", "text": "Hello", "annotations": [], "logprobs": []});
     let message =
         json!({"type": "message", "role": "assistant", "status": "completed", "content": [part]});
     let usage = json!({
@@ -55,6 +55,7 @@ async fn a_text_is_answered_with_a_message_and_usage() {
         "usage": usage, "error": null, "incomplete_details": null, "instructions": null,
         "max_output_tokens": null, "metadata": {"a": "b"}, "parallel_tool_calls": true,
         "previous_response_id": null, "store": true, "temperature": 0.0, "top_p": 1.0,
+        "top_logprobs": 0,
         "text": {"format": {"type": "text"}}, "tool_choice": "auto", "tools": [],
         "truncation": "disabled", "background": false, "user": null,
     });
@@ -247,6 +248,7 @@ async fn what_cannot_be_done_is_refused_by_name() {
         ("truncation", json!("auto")),
         ("include", json!(["reasoning.encrypted_content"])),
         ("top_logprobs", json!(2)),
+        ("top_logprobs", json!(21)),
         ("reasoning", json!({"effort": "low"})),
         ("prompt", json!({"id": "p"})),
         ("conversation", json!("conv_1")),
@@ -281,37 +283,43 @@ async fn what_cannot_be_done_is_refused_by_name() {
 }
 
 #[tokio::test]
-async fn null_equals_absent() {
-    let server = saying("Yes").await;
-    let mut body = json!({"input": "x"});
-    for field in [
-        "model",
-        "instructions",
-        "previous_response_id",
-        "store",
-        "max_output_tokens",
-        "temperature",
-        "top_p",
-        "stream",
-        "text",
-        "tools",
-        "tool_choice",
-        "parallel_tool_calls",
-        "metadata",
-        "user",
-        "background",
-        "truncation",
-        "include",
-        "top_logprobs",
-        "reasoning",
-        "prompt",
-        "conversation",
-    ] {
-        body[field] = Value::Null;
-    }
-    let with_nulls = created(&server, body).await;
-    let without = created(&server, json!({"input": "x"})).await;
-    assert_eq!(stable(with_nulls), stable(without));
+async fn log_probabilities_go_with_their_text() {
+    let server = saying("Hé").await;
+    let body = json!({"input": "Hi", "include": ["message.output_text.logprobs"],
+                      "top_logprobs": 1, "temperature": 0});
+    let response = created(&server, body.clone()).await;
+    assert_eq!(response["top_logprobs"], 1);
+    let entry = |text: &str, top: &str| {
+        let top = json!({"token": top, "logprob": -0.5, "bytes": top.as_bytes()});
+        json!({"token": text, "logprob": -0.5, "bytes": text.as_bytes(), "top_logprobs": [top]})
+    };
+    let expected = json!([entry("H", "H"), entry("", "\u{FFFD}"), entry("é", "é")]);
+    assert_eq!(response["output"][0]["content"][0]["logprobs"], expected);
+    let mut streamed = body;
+    streamed["stream"] = json!(true);
+    let events = events(&server, PATH, streamed).await;
+    let of = |kind: &str| {
+        let kind = format!("response.output_text.{kind}");
+        let told = events.iter().filter(move |event| event["type"] == kind);
+        let told = told.flat_map(|event| event["logprobs"].as_array().expect("a list").clone());
+        Value::from(told.collect::<Vec<_>>())
+    };
+    assert_eq!(of("delta"), expected);
+    assert_eq!(of("done"), expected);
+    let last = &events.last().expect("events")["response"];
+    assert_eq!(stable(last.clone()), stable(response));
+}
+
+#[tokio::test]
+async fn log_probabilities_of_calls_are_not_told() {
+    let server = TestServer::saying(calling()).await;
+    let include = json!(["message.output_text.logprobs"]);
+    let body = json!({"input": "Hi", "tools": tools(), "include": include});
+    let response = created(&server, body).await;
+    let message = &response["output"][0]["content"][0];
+    let told = message["logprobs"].as_array().expect("a list").iter();
+    let told: String = told.filter_map(|entry| entry["token"].as_str()).collect();
+    assert_eq!((&message["text"], told.as_str()), (&json!("So:"), "So:"));
 }
 
 /// Words, then a call of `f`, in the form that is asked for where a template knows no tools.

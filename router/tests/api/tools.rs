@@ -106,6 +106,24 @@ async fn arguments_are_streamed_as_they_come() {
 }
 
 #[tokio::test]
+async fn calls_alone_have_no_text() {
+    let call = "<tool_call>\n{\"name\": \"f\", \"arguments\": {}}\n</tool_call>";
+    let server = TestServer::saying(Script::of(call).then(EOS)).await;
+    let message = server.post(PATH, asking()).await.json()["choices"][0]["message"].clone();
+    assert_eq!(message["content"], Value::Null);
+    assert_eq!(message["tool_calls"].as_array().map(Vec::len), Some(1));
+    let chunks = server
+        .stream(PATH, with(asking(), "stream", json!(true)))
+        .await;
+    let first = json!({"role": "assistant", "content": null, "tool_calls": null});
+    assert_eq!(chunks[0]["choices"][0]["delta"], first);
+    let texts = chunks
+        .iter()
+        .map(|chunk| &chunk["choices"][0]["delta"]["content"]);
+    assert!(texts.clone().all(Value::is_null), "{chunks:?}");
+}
+
+#[tokio::test]
 async fn without_tools_nothing_is_a_call() {
     let server = TestServer::saying(calling()).await;
     for body in [

@@ -7,32 +7,17 @@ use crate::api::conversation::{Piece, Reader};
 use crate::api::openai::{self, Envelope, UsageCounter};
 use crate::api::sse::{self, Encode, Frames};
 use crate::api::types::chat::{
-    ChatChunk, ChatLogprob, ChatLogprobs, ChunkChoice, Delta, FunctionDelta, ToolCallDelta,
-    TopLogprob,
+    ChatChunk, ChatLogprobs, ChunkChoice, Delta, FunctionDelta, ToolCallDelta,
 };
-use crate::api::types::openai::{FinishReason, Usage};
+use crate::api::types::openai::{FinishReason, TokenLogprob, Usage};
 use crate::error::ApiError;
 use crate::generation::{self, Progress};
 
 /// Log probabilities of tokens, as chat clients read them.
 #[must_use]
 pub fn chat_logprobs(tokens: &[TextToken]) -> ChatLogprobs {
-    let content = tokens.iter().map(|token| ChatLogprob {
-        token: token.text.clone(),
-        logprob: token.logprob,
-        bytes: token.text.clone().into_bytes(),
-        top_logprobs: token
-            .top
-            .iter()
-            .map(|top| TopLogprob {
-                token: top.text.clone(),
-                logprob: top.logprob,
-                bytes: top.text.clone().into_bytes(),
-            })
-            .collect(),
-    });
     ChatLogprobs {
-        content: content.collect(),
+        content: tokens.iter().map(TokenLogprob::from).collect(),
     }
 }
 
@@ -102,7 +87,7 @@ impl ChunkEncoder {
         frames: &mut Frames,
     ) {
         if pieces.is_empty() && logprobs.is_some() {
-            let delta = text_delta("", String::new());
+            let delta = text_delta(String::new());
             frames.push_back(self.delta(index, delta, logprobs.take()));
         }
         for piece in pieces {
@@ -112,17 +97,16 @@ impl ChunkEncoder {
     }
 }
 
-fn text_delta(role: &'static str, text: String) -> Delta {
+fn text_delta(text: String) -> Delta {
     Delta {
-        role,
         content: Some(text),
-        tool_calls: None,
+        ..Delta::default()
     }
 }
 
 fn piece_delta(piece: Piece) -> Delta {
     let call = match piece {
-        Piece::Text(text) => return text_delta("", text),
+        Piece::Text(text) => return text_delta(text),
         Piece::Call { index, id, name } => ToolCallDelta {
             index,
             id: Some(id),
@@ -143,9 +127,8 @@ fn piece_delta(piece: Piece) -> Delta {
         },
     };
     Delta {
-        role: "",
-        content: None,
         tool_calls: Some(vec![call]),
+        ..Delta::default()
     }
 }
 
@@ -171,8 +154,16 @@ impl Encode for ChunkEncoder {
     }
 
     fn begin(&mut self, frames: &mut Frames) {
-        let begin = |index| self.delta(index, text_delta("assistant", String::new()), None);
-        frames.extend((0..self.readers.len()).map(begin));
+        for (index, reader) in self.readers.iter().enumerate() {
+            // An answer that may be calls alone has no text before its first word.
+            let content = (!reader.may_call()).then(String::new);
+            let delta = Delta {
+                role: "assistant",
+                content,
+                tool_calls: None,
+            };
+            frames.push_back(self.delta(index, delta, None));
+        }
     }
 
     fn part(&mut self, index: usize, part: Part, frames: &mut Frames) -> Result<(), ApiError> {

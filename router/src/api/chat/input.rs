@@ -1,8 +1,8 @@
 //! Messages and tools of a chat request.
 
-use serde_json::Value;
+use serde_json::{Map, Value};
 
-use crate::api::conversation::{Conversation, Message, Tool, ToolCall, ToolChoice};
+use crate::api::conversation::{Conversation, Ending, Message, Tool, ToolCall, ToolChoice};
 use crate::api::types::chat::{
     ChatMessage, ChatRequest, ChatTool, Content, ContentPart, ToolCallParam,
 };
@@ -19,12 +19,58 @@ pub fn conversation(request: &mut ChatRequest) -> Result<Conversation, ApiError>
     Ok(Conversation {
         messages: messages.map(message).collect::<Result<_, _>>()?,
         tools: tools.map(tool).collect::<Result<_, _>>()?,
-        choice: choice(request.tool_choice.as_ref())?,
+        choice: ToolChoice::of_openai(request.tool_choice.as_ref())?,
         parallel: request.parallel_tool_calls.unwrap_or(true),
+        ending: ending(request)?,
+        variables: variables(request)?,
     })
 }
 
+/// How the prompt ends, from the two fields of Hugging Face's templates.
+fn ending(request: &ChatRequest) -> Result<Ending, ApiError> {
+    let (go_on, begin) = (
+        request.continue_final_message,
+        request.add_generation_prompt,
+    );
+    Ok(match (go_on, begin) {
+        (Some(true), Some(true)) => {
+            let message = "continue_final_message and add_generation_prompt exclude one another";
+            return Err(invalid("continue_final_message", message));
+        }
+        (Some(true), _) => Ending::Continue,
+        (None, None) => Ending::Auto,
+        (_, Some(false)) => Ending::Closed,
+        (_, Some(true) | None) => Ending::Begin,
+    })
+}
+
+/// What templates are given by fields of their own.
+const OWN_VARIABLES: [&str; 6] = [
+    "messages",
+    "tools",
+    "bos_token",
+    "eos_token",
+    "add_generation_prompt",
+    "continue_final_message",
+];
+
+fn variables(request: &mut ChatRequest) -> Result<Map<String, Value>, ApiError> {
+    let variables = request.chat_template_kwargs.take().unwrap_or_default();
+    if let Some(own) = OWN_VARIABLES
+        .iter()
+        .find(|&&name| variables.contains_key(name))
+    {
+        let message = format!("chat_template_kwargs must not hold {own}, which has its own place");
+        return Err(invalid("chat_template_kwargs", message));
+    }
+    Ok(variables)
+}
+
 fn message(sent: ChatMessage) -> Result<Message, ApiError> {
+    if sent.function_call.is_some() {
+        let message = "messages must not hold function_call; send tool_calls in its place";
+        return Err(invalid("messages", message));
+    }
     let calls = sent.tool_calls.into_iter().flatten().map(call);
     Ok(Message {
         content: sent.content.map(text).transpose()?,
@@ -75,25 +121,6 @@ fn tool(sent: ChatTool) -> Result<Tool, ApiError> {
         name: function.name,
         description: function.description,
         parameters: function.parameters,
-    })
-}
-
-fn choice(choice: Option<&Value>) -> Result<ToolChoice, ApiError> {
-    let named = |choice: &Value| {
-        let name = choice.get("function")?.get("name")?.as_str()?;
-        Some(ToolChoice::Named(name.to_owned()))
-    };
-    Ok(match choice.map(|choice| (choice, choice.as_str())) {
-        None | Some((Value::Null, _) | (_, Some("auto"))) => ToolChoice::Auto,
-        Some((_, Some("none"))) => ToolChoice::None,
-        Some((_, Some("required"))) => ToolChoice::Required,
-        Some((choice, _)) => named(choice).ok_or_else(|| {
-            let message = format!(
-                "tool_choice must be \"auto\", \"none\", \"required\" or \
-                 {{\"type\": \"function\", \"function\": {{\"name\": ..}}}}, got {choice}"
-            );
-            invalid("tool_choice", message)
-        })?,
     })
 }
 

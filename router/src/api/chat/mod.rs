@@ -2,3 +2,4 @@
 
 pub mod chunks;
 pub mod input;
+pub mod job;

@@ -106,6 +106,12 @@ impl Reader {
         }
     }
 
+    /// Whether the answer may hold calls.
+    #[must_use]
+    pub fn may_call(&self) -> bool {
+        self.grammar.is_some()
+    }
+
     /// Takes the next piece of the answer's text.
     pub fn push(&mut self, text: &str) -> Vec<Piece> {
         if let Some(calls) = self.grammar.take() {

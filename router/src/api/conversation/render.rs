@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use super::format::{HERMES, ToolFormat};
 use super::reader::{Calls, Reader};
-use super::{Conversation, Message, Tool, ToolChoice, generic};
+use super::{Conversation, Ending, Message, Tool, ToolChoice, generic};
 use crate::api::template::{self, ChatTemplate};
 use crate::api::validate::invalid;
 use crate::config::Limits;
@@ -50,6 +50,7 @@ impl Conversation {
     pub fn render(mut self, model: &Model, limits: &Limits) -> Result<Turn, ApiError> {
         self.check_sizes(limits)?;
         self.check_choice()?;
+        self.check_ending()?;
         if self.choice == ToolChoice::None {
             self.tools.clear();
         }
@@ -122,6 +123,19 @@ impl Conversation {
         Err(invalid("tool_choice", problem))
     }
 
+    fn check_ending(&self) -> Result<(), ApiError> {
+        let last = self
+            .messages
+            .last()
+            .and_then(|last| last.content.as_deref());
+        let is_blank = last.unwrap_or_default().trim().is_empty();
+        if self.ending == Ending::Continue && is_blank {
+            let message = "continue_final_message needs a last message with a text";
+            return Err(invalid("continue_final_message", message));
+        }
+        Ok(())
+    }
+
     /// What a reader is to look for; `None` without tools.
     fn calls(&self, format: &'static ToolFormat) -> Option<Calls> {
         let names: HashSet<String> = self.tools.iter().map(|tool| tool.name.clone()).collect();
@@ -153,14 +167,15 @@ impl Conversation {
                 }
             }
         }
+        let about = (self.ending, &self.variables);
         let rendered = if let Some(format) = template.tool_format() {
             let tools: Vec<_> = self.tools.iter().map(super::Tool::definition).collect();
             let messages = self.messages.into_iter();
             let messages: Vec<_> = messages.map(|message| native(message, format)).collect();
-            template.render(&messages, &tools)?
+            template.render(&messages, &tools, about)?
         } else {
             let messages = generic::messages(self.messages, &self.tools, template.shows_system());
-            template.render(&messages, &[])?
+            template.render(&messages, &[], about)?
         };
         Ok(rendered)
     }

@@ -32,6 +32,7 @@ pub fn conversation(request: CountTokensRequest) -> Result<Conversation, ApiErro
         tools: tools.collect::<Result<_, _>>()?,
         choice: choice.map_or(Ok(ToolChoice::Auto), tool_choice)?,
         parallel: !disabled.unwrap_or(false),
+        ..Conversation::default()
     })
 }
 

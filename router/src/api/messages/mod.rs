@@ -1,6 +1,5 @@
 //! Anthropic's Messages on a [`Conversation`](crate::api::conversation::Conversation): content
 //! blocks to messages, the answer to blocks, and the events that tell of them.
 
-pub mod events;
 pub mod input;
 pub mod output;

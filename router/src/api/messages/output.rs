@@ -2,21 +2,25 @@
 //!
 //! A whole message is made by the same steps as a stream; its events are dropped.
 
+use axum::response::sse::Event;
 use serde_json::{Map, Value};
 use uuid::Uuid;
 
-use crate::api::answer::Outcome;
+use crate::api::answer::{Outcome, TextToken};
 use crate::api::conversation::{Piece, Reader};
+use crate::api::sse;
 use crate::api::types::message_object::{
     Block, BlockDelta, MessageEnd, MessageEvent, MessageObject, MessageUsage, StopReason,
 };
+use crate::api::writer::Writer;
+use crate::error::{ApiError, Form};
 use crate::generation::FinishReason;
 use crate::model::Model;
 
 /// A message in the making.
-pub struct Writer {
+pub struct MessageWriter {
     /// As it is now; its content is set at the end.
-    pub message: MessageObject,
+    message: MessageObject,
     reader: Reader,
     blocks: Vec<Draft>,
     is_open: bool,
@@ -35,7 +39,7 @@ enum Draft {
     },
 }
 
-impl Writer {
+impl MessageWriter {
     /// A message that has just begun, in answer to a prompt of so many tokens; `limit` is what its
     /// length limit means.
     #[must_use]
@@ -63,31 +67,10 @@ impl Writer {
         }
     }
 
-    /// Takes the next piece of the answer's text.
-    pub fn push(&mut self, text: &str, events: &mut Vec<MessageEvent>) {
+    fn push(&mut self, text: &str, events: &mut Vec<MessageEvent>) {
         for piece in self.reader.push(text) {
             self.take(piece, events);
         }
-    }
-
-    /// Ends the message, whose text is complete.
-    pub fn end(&mut self, outcome: &Outcome, events: &mut Vec<MessageEvent>) {
-        for piece in self.reader.finish() {
-            self.take(piece, events);
-        }
-        self.close(events);
-        let end = MessageEnd {
-            stop_reason: self.stop_reason(outcome.reason),
-            stop_sequence: outcome.stop_sequence.clone(),
-        };
-        let message = &mut self.message;
-        message.stop_reason = Some(end.stop_reason);
-        message.stop_sequence.clone_from(&end.stop_sequence);
-        message.usage = usage(outcome);
-        message.content = self.blocks.drain(..).filter_map(Draft::finish).collect();
-        let usage = message.usage;
-        events.push(MessageEvent::MessageDelta { delta: end, usage });
-        events.push(MessageEvent::MessageStop {});
     }
 
     fn take(&mut self, piece: Piece, events: &mut Vec<MessageEvent>) {
@@ -155,6 +138,55 @@ impl Writer {
             FinishReason::StopToken if uses_tool => StopReason::ToolUse,
             FinishReason::StopToken => StopReason::EndTurn,
         }
+    }
+}
+
+impl Writer for MessageWriter {
+    type Event = MessageEvent;
+    type Whole = MessageObject;
+
+    fn begin(&self) -> Vec<MessageEvent> {
+        let message = Box::new(self.message.clone());
+        vec![
+            MessageEvent::MessageStart { message },
+            MessageEvent::Ping {},
+        ]
+    }
+
+    fn token(&mut self, token: &TextToken, events: &mut Vec<MessageEvent>) {
+        self.push(&token.delta, events);
+    }
+
+    fn end(&mut self, outcome: &Outcome, events: &mut Vec<MessageEvent>) {
+        self.push(&outcome.rest, events);
+        for piece in self.reader.finish() {
+            self.take(piece, events);
+        }
+        self.close(events);
+        let end = MessageEnd {
+            stop_reason: self.stop_reason(outcome.reason),
+            stop_sequence: outcome.stop_sequence.clone(),
+        };
+        let message = &mut self.message;
+        message.stop_reason = Some(end.stop_reason);
+        message.stop_sequence.clone_from(&end.stop_sequence);
+        message.usage = usage(outcome);
+        message.content = self.blocks.drain(..).filter_map(Draft::finish).collect();
+        let usage = message.usage;
+        events.push(MessageEvent::MessageDelta { delta: end, usage });
+        events.push(MessageEvent::MessageStop {});
+    }
+
+    fn whole(self) -> MessageObject {
+        self.message
+    }
+
+    fn frame(_number: u64, event: MessageEvent) -> Event {
+        sse::typed(&event)
+    }
+
+    fn failed(&self, _number: u64, error: &ApiError) -> Event {
+        sse::typed(&Form::Anthropic.body(error))
     }
 }
 

@@ -1,7 +1,5 @@
 //! Items to messages: what a request sends, after what a stored response said.
 
-use serde_json::Value;
-
 use crate::api::conversation::{Conversation, Message, Tool, ToolCall, ToolChoice};
 use crate::api::types::response_object::OutputItem;
 use crate::api::types::responses::{
@@ -78,8 +76,9 @@ pub fn conversation(
     Ok(Conversation {
         messages,
         tools: tools.collect::<Result<_, _>>()?,
-        choice: choice(request.tool_choice.as_ref())?,
+        choice: ToolChoice::of_openai(request.tool_choice.as_ref())?,
         parallel: request.parallel_tool_calls.unwrap_or(true),
+        ..Conversation::default()
     })
 }
 
@@ -179,26 +178,6 @@ fn tool(tool: &FunctionTool) -> Result<Tool, ApiError> {
         name: name.ok_or_else(|| invalid("tools", "a tool needs a name"))?,
         description: tool.description.clone(),
         parameters: tool.parameters.clone(),
-    })
-}
-
-fn choice(choice: Option<&Value>) -> Result<ToolChoice, ApiError> {
-    let named = |choice: &Value| {
-        let is_function = choice.get("type").and_then(Value::as_str) == Some("function");
-        let name = choice.get("name").and_then(Value::as_str)?;
-        is_function.then(|| ToolChoice::Named(name.to_owned()))
-    };
-    Ok(match choice.map(|choice| (choice, choice.as_str())) {
-        None | Some((Value::Null, _) | (_, Some("auto"))) => ToolChoice::Auto,
-        Some((_, Some("none"))) => ToolChoice::None,
-        Some((_, Some("required"))) => ToolChoice::Required,
-        Some((choice, _)) => named(choice).ok_or_else(|| {
-            let message = format!(
-                "tool_choice must be \"auto\", \"none\", \"required\" or \
-                 {{\"type\": \"function\", \"name\": ..}}, got {choice}"
-            );
-            invalid("tool_choice", message)
-        })?,
     })
 }
 

@@ -2,19 +2,23 @@
 
 use std::time::SystemTime;
 
+use axum::response::sse::Event;
 use serde_json::Value;
 use uuid::Uuid;
 
-use crate::api::answer::Outcome;
-use crate::api::conversation::Reader;
+use crate::api::answer::{Outcome, TextToken};
+use crate::api::conversation::{Piece, Reader};
 use crate::api::openai::unix_seconds;
 use crate::api::responses::input;
 use crate::api::responses::output::Output;
+use crate::api::sse;
+use crate::api::types::openai::TokenLogprob;
 use crate::api::types::response_object::{
     EventBody, IncompleteDetails, InputTokensDetails, OutputTokensDetails, ResponseError,
-    ResponseObject, ResponseStatus, ResponseUsage,
+    ResponseEvent, ResponseObject, ResponseStatus, ResponseUsage,
 };
 use crate::api::types::responses::{InputItem, ResponsesRequest, TextConfig, TextFormat};
+use crate::api::writer::Writer;
 use crate::app::AppState;
 use crate::error::ApiError;
 use crate::generation::FinishReason;
@@ -33,15 +37,17 @@ pub struct Shelf {
 }
 
 /// A response in the making.
-pub struct Writer {
+pub struct ResponseWriter {
     /// As it is now.
-    pub response: ResponseObject,
+    response: ResponseObject,
     output: Output,
     reader: Reader,
+    /// Log probabilities of the tokens whose text is not out yet, where they are asked for.
+    logprobs: Option<Vec<TokenLogprob>>,
     shelf: Option<Shelf>,
 }
 
-impl Writer {
+impl ResponseWriter {
     /// A response that has just begun; it is kept when there is a shelf for it.
     #[must_use]
     pub fn new(
@@ -50,7 +56,9 @@ impl Writer {
         reader: Reader,
         shelf: Option<Shelf>,
     ) -> Self {
+        let logprobs = request.includes_logprobs().then(Vec::new);
         Self {
+            logprobs,
             response: begun(request, model, shelf.is_some()),
             output: Output::default(),
             reader,
@@ -58,18 +66,58 @@ impl Writer {
         }
     }
 
-    /// Takes the next piece of the answer's text.
-    pub fn push(&mut self, text: &str, events: &mut Vec<EventBody>) {
-        for piece in self.reader.push(text) {
-            self.output.push(piece, events);
+    /// Log probabilities go with the text that they are about; those of a call's tokens are
+    /// dropped.
+    fn push(&mut self, pieces: Vec<Piece>, events: &mut Vec<EventBody>) {
+        for piece in pieces {
+            let about = self.logprobs.as_mut().map(std::mem::take);
+            self.output.push(piece, about.unwrap_or_default(), events);
         }
     }
 
-    /// Ends the response, whose text is complete, and keeps it.
-    pub fn end(&mut self, outcome: &Outcome, events: &mut Vec<EventBody>) {
-        for piece in self.reader.finish() {
-            self.output.push(piece, events);
+    /// The response as it stands when it fails.
+    fn broken(&self, error: &ApiError) -> ResponseObject {
+        let code = match error {
+            ApiError::Overloaded { .. } => "rate_limit_exceeded",
+            _ => "server_error",
+        };
+        ResponseObject {
+            status: ResponseStatus::Failed,
+            error: Some(ResponseError {
+                code,
+                message: error.to_string(),
+            }),
+            output: self.output.items().to_vec(),
+            ..self.response.clone()
         }
+    }
+}
+
+impl Writer for ResponseWriter {
+    type Event = EventBody;
+    type Whole = ResponseObject;
+
+    fn begin(&self) -> Vec<EventBody> {
+        let response = Box::new(self.response.clone());
+        let created = EventBody::Created {
+            response: response.clone(),
+        };
+        vec![created, EventBody::InProgress { response }]
+    }
+
+    fn token(&mut self, token: &TextToken, events: &mut Vec<EventBody>) {
+        if let Some(logprobs) = self.logprobs.as_mut().filter(|_| !token.special) {
+            logprobs.push(token.into());
+        }
+        let pieces = self.reader.push(&token.delta);
+        self.push(pieces, events);
+    }
+
+    /// Also keeps the response.
+    fn end(&mut self, outcome: &Outcome, events: &mut Vec<EventBody>) {
+        let mut pieces = self.reader.push(&outcome.rest);
+        pieces.extend(self.reader.finish());
+        self.push(pieces, events);
         let is_cut = outcome.reason == FinishReason::Length;
         let status = if is_cut {
             ResponseStatus::Incomplete
@@ -99,22 +147,20 @@ impl Writer {
         });
     }
 
-    /// The response as it stands when it fails.
-    #[must_use]
-    pub fn failed(&self, error: &ApiError) -> ResponseObject {
-        let code = match error {
-            ApiError::Overloaded { .. } => "rate_limit_exceeded",
-            _ => "server_error",
-        };
-        ResponseObject {
-            status: ResponseStatus::Failed,
-            error: Some(ResponseError {
-                code,
-                message: error.to_string(),
-            }),
-            output: self.output.items().to_vec(),
-            ..self.response.clone()
-        }
+    fn whole(self) -> ResponseObject {
+        self.response
+    }
+
+    fn frame(sequence_number: u64, body: EventBody) -> Event {
+        sse::typed(&ResponseEvent {
+            sequence_number,
+            body,
+        })
+    }
+
+    fn failed(&self, number: u64, error: &ApiError) -> Event {
+        let response = Box::new(self.broken(error));
+        Self::frame(number, EventBody::Failed { response })
     }
 }
 
@@ -159,6 +205,7 @@ fn begun(request: ResponsesRequest, model: &Model, store: bool) -> ResponseObjec
         },
         tool_choice: request.tool_choice.unwrap_or_else(|| Value::from("auto")),
         tools: request.tools.unwrap_or_default(),
+        top_logprobs: request.top_logprobs.unwrap_or(0),
         top_p: request.top_p.unwrap_or(1.0),
         truncation: "disabled",
         background: false,

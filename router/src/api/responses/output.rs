@@ -5,6 +5,7 @@
 use uuid::Uuid;
 
 use crate::api::conversation::Piece;
+use crate::api::types::openai::TokenLogprob;
 use crate::api::types::response_object::{EventBody, OutputItem, OutputText, ResponseStatus};
 
 /// Output items of one response; the last one may be open.
@@ -15,10 +16,11 @@ pub struct Output {
 }
 
 impl Output {
-    /// Takes the next piece of the answer.
-    pub fn push(&mut self, piece: Piece, events: &mut Vec<EventBody>) {
+    /// Takes the next piece of the answer, with the log probabilities of its tokens as far as they
+    /// are asked for.
+    pub fn push(&mut self, piece: Piece, logprobs: Vec<TokenLogprob>, events: &mut Vec<EventBody>) {
         match piece {
-            Piece::Text(text) => self.say(text, events),
+            Piece::Text(text) => self.say(text, logprobs, events),
             Piece::Call { id, name, .. } => self.call(id, name, events),
             Piece::Arguments { json, .. } => self.argue(json, events),
         }
@@ -39,19 +41,20 @@ impl Output {
         &self.items
     }
 
-    fn say(&mut self, more: String, events: &mut Vec<EventBody>) {
+    fn say(&mut self, more: String, logprobs: Vec<TokenLogprob>, events: &mut Vec<EventBody>) {
         if !matches!(self.open_item(), Some(OutputItem::Message { .. })) {
             self.open_message(events);
         }
         let output_index = self.items.len() - 1;
         if let Some(OutputItem::Message { id, content, .. }) = self.open_item() {
             content[0].text.push_str(&more);
+            content[0].logprobs.extend_from_slice(&logprobs);
             events.push(EventBody::TextDelta {
                 item_id: id.clone(),
                 output_index,
                 content_index: 0,
                 delta: more,
-                logprobs: [],
+                logprobs,
             });
         }
     }
@@ -158,7 +161,7 @@ fn message_done(id: &str, output_index: usize, part: &OutputText) -> [EventBody;
             output_index,
             content_index: 0,
             text: part.text.clone(),
-            logprobs: [],
+            logprobs: part.logprobs.clone(),
         },
         EventBody::PartDone {
             item_id: id.to_owned(),
@@ -183,7 +186,7 @@ mod tests {
     fn told(pieces: Vec<Piece>, status: ResponseStatus) -> (Vec<String>, Vec<Value>) {
         let (mut output, mut events) = (Output::default(), Vec::new());
         for piece in pieces {
-            output.push(piece, &mut events);
+            output.push(piece, vec![], &mut events);
         }
         output.end(status, &mut events);
         let kind = |event: &EventBody| {
@@ -205,7 +208,7 @@ mod tests {
     }
 
     fn message(text: &str, status: &str) -> Value {
-        let part = json!({"type": "output_text", "text": text, "annotations": []});
+        let part = json!({"type": "output_text", "text": text, "annotations": [], "logprobs": []});
         json!({"type": "message", "role": "assistant", "status": status, "content": [part]})
     }
 

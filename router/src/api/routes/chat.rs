@@ -5,21 +5,18 @@ use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use futures::future::try_join_all;
 
-use crate::api::answer::{self, Answer, Completed};
+use crate::api::answer::{Answer, Completed};
 use crate::api::chat::chunks::{ChunkEncoder, chat_logprobs, finish_reason};
-use crate::api::chat::input;
+use crate::api::chat::job::{self, Job};
 use crate::api::conversation::{Reader, ToolCall, Turn};
 use crate::api::extract::Json;
 use crate::api::openai::{Envelope, UsageCounter};
 use crate::api::sse;
-use crate::api::stop::StopText;
-use crate::api::timing::Clock;
-use crate::api::tokenizer::Specials;
 use crate::api::types::chat::{
     AssistantMessage, CalledFunction, ChatChoice, ChatChunk, ChatCompletion, ChatRequest,
     ToolCallObject,
 };
-use crate::api::validate;
+use crate::api::validate::Delivery;
 use crate::app::AppState;
 use crate::error::ApiError;
 
@@ -37,24 +34,19 @@ use crate::error::ApiError;
 )]
 pub async fn chat_completions(
     State(state): State<AppState>,
-    Json(mut request): Json<ChatRequest>,
+    Json(request): Json<ChatRequest>,
 ) -> Result<Response, ApiError> {
-    let clock = Clock::start();
     let model = state.model_named(request.model.as_deref())?;
-    let plan = validate::chat(&request, state.limits())?;
-    let turn = input::conversation(&mut request)?.render(&model, state.limits())?;
-    let plan = plan.of_turn(&turn)?;
-    let characters = turn.text.chars().count();
-    let prompt = model
-        .tokenizer
-        .encode(turn.text.clone(), Specials::Omit)
-        .await?;
-    let clock = clock.validated(characters);
-    let answers = answer::start(&model, &plan, &prompt, StopText::Drop).await?;
-    let envelope = Envelope::new("chatcmpl", &model);
     let logprobs = request.logprobs.unwrap_or(false);
-    if request.stream.unwrap_or(false) {
-        let options = request.stream_options.unwrap_or_default();
+    let delivery = Delivery::of(request.stream);
+    let options = request.stream_options.clone().unwrap_or_default();
+    let Job {
+        answers,
+        turn,
+        clock,
+    } = job::submit(&model, state.limits(), request).await?;
+    let envelope = Envelope::new("chatcmpl", &model);
+    if delivery == Delivery::Stream {
         let include_usage = options.include_usage.unwrap_or(false);
         let readers = answers.iter().map(|_| turn.reader()).collect();
         let encoder = ChunkEncoder::new(envelope, readers, logprobs, include_usage);

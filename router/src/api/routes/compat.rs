@@ -24,15 +24,10 @@ pub async fn compat(
     Json(request): Json<GenerateRequest>,
 ) -> Result<Response, ApiError> {
     let model = state.model()?;
-    let stream = request.stream.unwrap_or(false);
-    let delivery = if stream {
-        Delivery::Stream
-    } else {
-        Delivery::Whole
-    };
+    let delivery = Delivery::of(request.stream);
     let job = native::submit(&model, state.limits(), request, delivery).await?;
     let clock = job.clock;
-    if stream {
+    if delivery == Delivery::Stream {
         return Ok((clock.stream_headers(&model.info.device), job.stream()).into_response());
     }
     let (answers, shape) = job.complete().await?;

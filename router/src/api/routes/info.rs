@@ -34,5 +34,7 @@ pub async fn info(State(state): State<AppState>) -> Result<Json<Info>, ApiError>
         max_client_batch_size: limits.max_client_batch_size,
         router: env!("CARGO_PKG_NAME"),
         version: env!("CARGO_PKG_VERSION"),
+        sha: option_env!("GIT_SHA").filter(|sha| !sha.is_empty()),
+        docker_label: option_env!("DOCKER_LABEL").filter(|label| !label.is_empty()),
     }))
 }

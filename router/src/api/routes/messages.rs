@@ -2,20 +2,19 @@
 
 use axum::Json as JsonResponse;
 use axum::extract::State;
-use axum::response::{IntoResponse, Response};
+use axum::response::Response;
 
 use crate::api::answer;
 use crate::api::extract::Json;
-use crate::api::messages::events::EventEncoder;
 use crate::api::messages::input;
-use crate::api::messages::output::Writer;
-use crate::api::sse;
+use crate::api::messages::output::MessageWriter;
 use crate::api::stop::StopText;
 use crate::api::timing::Clock;
 use crate::api::tokenizer::Specials;
 use crate::api::types::message_object::{MessageEvent, MessageObject, StopReason, TokenCount};
 use crate::api::types::messages::{CountTokensRequest, MessagesRequest};
-use crate::api::validate::{self, Plan, Room};
+use crate::api::validate::{self, Delivery, Plan, Room};
+use crate::api::writer;
 use crate::app::AppState;
 use crate::error::ApiError;
 
@@ -47,17 +46,10 @@ pub async fn messages(
         .await?;
     let limit = limit_to(&mut plan, prompt.len(), model.room());
     let mut answers = answer::start(&model, &plan, &prompt, StopText::Drop).await?;
-    let mut writer = Writer::new(&model, prompt.len(), turn.reader(), limit);
-    if request.stream.unwrap_or(false) {
-        let headers = clock.stream_headers(&model.info.device);
-        let encoder = EventEncoder::new(writer);
-        return Ok((headers, sse::respond(answers, encoder)).into_response());
-    }
-    let answer = answers.remove(0).collect().await?;
-    writer.push(&answer.outcome.text, &mut Vec::new());
-    writer.end(&answer.outcome, &mut Vec::new());
-    let headers = clock.headers(&model.info.device, &[answer]);
-    Ok((headers, JsonResponse(writer.message)).into_response())
+    let message = MessageWriter::new(&model, prompt.len(), turn.reader(), limit);
+    let delivery = Delivery::of(request.stream);
+    let ends = (clock, model.info.device.as_str());
+    writer::respond(answers.remove(0), message, delivery, ends).await
 }
 
 /// Requests always name a length. Where the context ends before, so does the answer; says which of

@@ -8,16 +8,15 @@ use http::{HeaderValue, header};
 
 use crate::api::answer;
 use crate::api::extract::Json;
-use crate::api::responses::events::EventEncoder;
 use crate::api::responses::input;
-use crate::api::responses::object::{Shelf, Writer};
-use crate::api::sse;
+use crate::api::responses::object::{ResponseWriter, Shelf};
 use crate::api::stop::StopText;
 use crate::api::timing::Clock;
 use crate::api::tokenizer::Specials;
 use crate::api::types::response_object::{DeletedResponse, ResponseEvent, ResponseObject};
 use crate::api::types::responses::{InputItem, ResponsesRequest};
-use crate::api::validate;
+use crate::api::validate::{self, Delivery};
+use crate::api::writer;
 use crate::app::AppState;
 use crate::error::ApiError;
 use crate::keys::Tenant;
@@ -44,7 +43,7 @@ pub async fn create(
 ) -> Result<Response, ApiError> {
     let clock = Clock::start();
     let model = state.model_named(request.model.as_deref())?;
-    let plan = validate::response(&request)?;
+    let plan = validate::response(&request, state.limits())?;
     let mut items = history(&state, &tenant, request.previous_response_id.as_deref())?;
     items.extend(input::new_items(request.input.take())?);
     let is_kept = request.store.unwrap_or(true) && state.responses().is_on();
@@ -61,18 +60,10 @@ pub async fn create(
         .encode(turn.text.clone(), Specials::Omit)
         .await?;
     let mut answers = answer::start(&model, &plan, &prompt, StopText::Drop).await?;
-    let stream = request.stream.unwrap_or(false);
-    let mut writer = Writer::new(request, &model, turn.reader(), shelf);
-    if stream {
-        let headers = clock.stream_headers(&model.info.device);
-        let encoder = EventEncoder::new(writer);
-        return Ok((headers, sse::respond(answers, encoder)).into_response());
-    }
-    let answer = answers.remove(0).collect().await?;
-    writer.push(&answer.outcome.text, &mut Vec::new());
-    writer.end(&answer.outcome, &mut Vec::new());
-    let headers = clock.headers(&model.info.device, &[answer]);
-    Ok((headers, JsonResponse(writer.response)).into_response())
+    let delivery = Delivery::of(request.stream);
+    let response = ResponseWriter::new(request, &model, turn.reader(), shelf);
+    let ends = (clock, model.info.device.as_str());
+    writer::respond(answers.remove(0), response, delivery, ends).await
 }
 
 /// Fetches a stored response.

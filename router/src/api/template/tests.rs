@@ -16,7 +16,7 @@ fn compile(source: &str, limits: &Limits) -> Result<ChatTemplate, TemplateError>
 fn render(source: &str, messages: &[Message]) -> Result<String, String> {
     let template = compile(source, &Limits::default()).map_err(|error| error.to_string())?;
     template
-        .render(messages, &[])
+        .render(messages, &[], (Ending::Auto, &Map::new()))
         .map_err(|error| error.to_string())
 }
 
@@ -55,8 +55,44 @@ fn refuses_to_continue_a_message_that_the_template_leaves_out() {
     let text = render("{{ messages | length }}", &[message("assistant", "Well")]);
     assert!(
         text.unwrap_err()
-            .contains("does not write the last assistant message")
+            .contains("does not write the last message")
     );
+}
+
+#[test]
+fn ends_as_it_is_told() {
+    let template = compile(CHATML, &Limits::default()).unwrap();
+    let messages = [message("user", "Hi"), message("assistant", "Well")];
+    let none = Map::new();
+    let render = |ending| template.render(&messages, &[], (ending, &none)).unwrap();
+    let whole = "<|im_start|>user\nHi<|im_end|>\n<|im_start|>assistant\nWell<|im_end|>\n";
+    for (ending, expected) in [
+        (
+            Ending::Auto,
+            whole.trim_end_matches("<|im_end|>\n").to_owned(),
+        ),
+        (
+            Ending::Continue,
+            whole.trim_end_matches("<|im_end|>\n").to_owned(),
+        ),
+        (Ending::Begin, format!("{whole}<|im_start|>assistant\n")),
+        (Ending::Closed, whole.to_owned()),
+    ] {
+        assert_eq!(render(ending), expected, "{ending:?}");
+    }
+    let user = template.render(&messages[..1], &[], (Ending::Continue, &none));
+    assert_eq!(user.unwrap(), "<|im_start|>user\nHi");
+}
+
+#[test]
+fn is_told_more_than_messages_but_nothing_else_in_their_place() {
+    let source = "{{ enable_thinking }} {{ deep.list[0] }} {{ messages | length }}";
+    let template = compile(source, &Limits::default()).unwrap();
+    let told =
+        serde_json::json!({"enable_thinking": false, "deep": {"list": ["x"]}, "messages": []});
+    let told = told.as_object().expect("an object");
+    let text = template.render(&[message("user", "Hi")], &[], (Ending::Auto, told));
+    assert_eq!(text.unwrap(), "False x 1");
 }
 
 #[test]
@@ -136,7 +172,7 @@ fn work_and_text_are_bounded_from_both_sides() {
     let reached = |limits: &Limits| {
         let template = compile(CHATML, limits).expect("it compiles");
         template
-            .render(&messages, &[])
+            .render(&messages, &[], (Ending::Auto, &Map::new()))
             .map(|text| text.len())
             .map_err(|error| error.limit)
     };

@@ -7,7 +7,7 @@ use serde_json::{Map, Value};
 use utoipa::ToSchema;
 
 use super::grammar::ResponseFormat;
-use super::openai::{FinishReason, OneOrMany, StreamOptions, Usage};
+use super::openai::{FinishReason, OneOrMany, StreamOptions, TokenLogprob, Usage};
 
 /// A conversation and how to continue it.
 #[derive(Debug, Clone, Default, Deserialize, ToSchema)]
@@ -24,6 +24,16 @@ pub struct ChatRequest {
     pub temperature: Option<f32>,
     /// Above 0, at most 1; keeps the likeliest tokens of this mass. Default 1.
     pub top_p: Option<f32>,
+    /// Above 0; divides the logits of tokens already in the text. Default 1 (off).
+    pub repetition_penalty: Option<f32>,
+    /// Above 0; keeps the k most likely tokens. 0 and -1 keep all, which is the default.
+    pub top_k: Option<i64>,
+    /// Not supported; 0 or null.
+    pub min_p: Option<f32>,
+    /// Not supported; 0 or null.
+    pub min_tokens: Option<u32>,
+    /// Whether to go on after an end-of-text token; for benchmarks. Default false.
+    pub ignore_eos: Option<bool>,
     /// -2 to 2; subtracted per earlier occurrence in the answer. Default 0.
     pub frequency_penalty: Option<f32>,
     /// -2 to 2; subtracted once for tokens in the answer. Default 0.
@@ -53,6 +63,32 @@ pub struct ChatRequest {
     pub parallel_tool_calls: Option<bool>,
     /// What the answer must follow. Default: anything goes.
     pub response_format: Option<ResponseFormat>,
+    /// What the chat template is told beside messages and tools, such as `enable_thinking`.
+    #[schema(value_type = Option<Object>)]
+    pub chat_template_kwargs: Option<Map<String, Value>>,
+    /// Whether the prompt ends where a message of the assistant begins. Default: unless a last
+    /// message of the assistant is continued.
+    pub add_generation_prompt: Option<bool>,
+    /// Whether the last message is continued. Default: if it is the assistant's.
+    pub continue_final_message: Option<bool>,
+    /// Not supported, null: the model's own template is used.
+    pub chat_template: Option<String>,
+    /// Not supported, null: `tools` took its place.
+    pub functions: Option<Value>,
+    /// Not supported, null: `tool_choice` took its place.
+    pub function_call: Option<Value>,
+    /// Only "text".
+    pub modalities: Option<Vec<String>>,
+    /// Not supported; null.
+    pub audio: Option<Value>,
+    /// Not supported; null.
+    pub web_search_options: Option<Value>,
+    /// Not supported; null or "none".
+    pub reasoning_effort: Option<String>,
+    /// Not supported; null or "medium".
+    pub verbosity: Option<String>,
+    /// Not supported; false or null.
+    pub store: Option<bool>,
 }
 
 /// A message as it is sent.
@@ -66,6 +102,8 @@ pub struct ChatMessage {
     pub name: Option<String>,
     /// Calls that the assistant made.
     pub tool_calls: Option<Vec<ToolCallParam>>,
+    /// Not supported, null: `tool_calls` took its place.
+    pub function_call: Option<Value>,
     /// The call that a tool's message answers.
     pub tool_call_id: Option<String>,
 }
@@ -198,31 +236,7 @@ pub struct CalledFunction {
 #[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
 pub struct ChatLogprobs {
     /// One entry a token.
-    pub content: Vec<ChatLogprob>,
-}
-
-/// Log probability of a token.
-#[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
-pub struct ChatLogprob {
-    /// The token's text.
-    pub token: String,
-    /// Natural log of its probability under the model.
-    pub logprob: f32,
-    /// The text's bytes.
-    pub bytes: Vec<u8>,
-    /// The most likely tokens at this position.
-    pub top_logprobs: Vec<TopLogprob>,
-}
-
-/// A token that was likely at some position.
-#[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
-pub struct TopLogprob {
-    /// The token's text.
-    pub token: String,
-    /// Natural log of its probability under the model.
-    pub logprob: f32,
-    /// The text's bytes.
-    pub bytes: Vec<u8>,
+    pub content: Vec<TokenLogprob>,
 }
 
 /// A piece of a streamed answer.
@@ -263,8 +277,7 @@ pub struct Delta {
     /// "assistant" on the first chunk, then "": some clients want the key on every chunk, and some
     /// join the values.
     pub role: &'static str,
-    /// The new text.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    /// The new text; null where there is none.
     pub content: Option<String>,
     /// What is new of a call; null otherwise, as some clients want the key.
     pub tool_calls: Option<Vec<ToolCallDelta>>,

@@ -21,6 +21,14 @@ pub struct CompletionRequest {
     pub temperature: Option<f32>,
     /// Above 0, at most 1; keeps the likeliest tokens of this mass. Default 1.
     pub top_p: Option<f32>,
+    /// Above 0; keeps the k most likely tokens. 0 and -1 keep all, which is the default.
+    pub top_k: Option<i64>,
+    /// Not supported; 0 or null.
+    pub min_p: Option<f32>,
+    /// Not supported; 0 or null.
+    pub min_tokens: Option<u32>,
+    /// Whether to go on after an end-of-text token; for benchmarks. Default false.
+    pub ignore_eos: Option<bool>,
     /// Above 0; divides the logits of tokens already in the text. Default 1 (off).
     pub repetition_penalty: Option<f32>,
     /// -2 to 2; subtracted per earlier occurrence in the answer. Default 0.

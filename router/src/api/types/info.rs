@@ -34,6 +34,10 @@ pub struct Info {
     pub router: &'static str,
     /// Its version.
     pub version: &'static str,
+    /// The commit it was built of, where the build was told (`GIT_SHA`).
+    pub sha: Option<&'static str>,
+    /// The image it is in, where the build was told (`DOCKER_LABEL`).
+    pub docker_label: Option<&'static str>,
 }
 
 /// The served models.

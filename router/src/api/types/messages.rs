@@ -38,6 +38,12 @@ pub struct MessagesRequest {
     pub cache_control: Option<CacheControl>,
     /// Only `{"type": "disabled"}` or null.
     pub thinking: Option<Thinking>,
+    /// Not supported; null or empty.
+    pub mcp_servers: Option<Vec<Value>>,
+    /// Not supported; null.
+    pub container: Option<Value>,
+    /// Not supported; null.
+    pub context_management: Option<Value>,
 }
 
 /// A conversation whose tokens are to be counted.

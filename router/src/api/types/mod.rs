@@ -5,6 +5,7 @@
 pub mod chat;
 pub mod completion;
 pub mod grammar;
+pub mod hosts;
 pub mod info;
 pub mod message_object;
 pub mod messages;

@@ -60,6 +60,30 @@ pub enum FinishReason {
     ToolCalls,
 }
 
+/// Log probability of a token.
+#[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
+pub struct TokenLogprob {
+    /// The token's text.
+    pub token: String,
+    /// Natural log of its probability under the model.
+    pub logprob: f32,
+    /// The text's bytes.
+    pub bytes: Vec<u8>,
+    /// The most likely tokens at this position.
+    pub top_logprobs: Vec<TopLogprob>,
+}
+
+/// A token that was likely at some position.
+#[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
+pub struct TopLogprob {
+    /// The token's text.
+    pub token: String,
+    /// Natural log of its probability under the model.
+    pub logprob: f32,
+    /// The text's bytes.
+    pub bytes: Vec<u8>,
+}
+
 /// Token counts of a request.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, ToSchema)]
 pub struct Usage {

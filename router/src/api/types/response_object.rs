@@ -6,6 +6,7 @@ use serde::Serialize;
 use serde_json::Value;
 use utoipa::ToSchema;
 
+use super::openai::TokenLogprob;
 use super::responses::{FunctionTool, TextConfig};
 
 /// A response.
@@ -50,6 +51,8 @@ pub struct ResponseObject {
     /// As asked.
     pub tools: Vec<FunctionTool>,
     /// As asked.
+    pub top_logprobs: u32,
+    /// As asked.
     pub top_p: f32,
     /// "disabled".
     pub truncation: &'static str,
@@ -76,7 +79,7 @@ pub enum ResponseStatus {
 }
 
 /// Why a response failed.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
+#[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
 pub struct ResponseError {
     /// "server_error" or "rate_limit_exceeded".
     pub code: &'static str,
@@ -92,7 +95,7 @@ pub struct IncompleteDetails {
 }
 
 /// What the assistant said or wants to be called.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
+#[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
 #[serde(tag = "type", rename_all = "snake_case")]
 pub enum OutputItem {
     /// Words to the user.
@@ -122,7 +125,7 @@ pub enum OutputItem {
 }
 
 /// A text of the assistant.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
+#[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
 pub struct OutputText {
     /// "output_text".
     pub r#type: &'static str,
@@ -131,6 +134,8 @@ pub struct OutputText {
     /// Empty.
     #[schema(value_type = Vec<Object>)]
     pub annotations: [Value; 0],
+    /// Of all its tokens, when asked for.
+    pub logprobs: Vec<TokenLogprob>,
 }
 
 impl Default for OutputText {
@@ -139,6 +144,7 @@ impl Default for OutputText {
             r#type: "output_text",
             text: String::new(),
             annotations: [],
+            logprobs: vec![],
         }
     }
 }
@@ -175,7 +181,7 @@ pub struct OutputTokensDetails {
 }
 
 /// A response that was deleted.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
+#[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
 pub struct DeletedResponse {
     /// Its id.
     pub id: String,
@@ -242,9 +248,8 @@ pub enum EventBody {
         content_index: usize,
         /// The new text.
         delta: String,
-        /// Empty.
-        #[schema(value_type = Vec<Object>)]
-        logprobs: [Value; 0],
+        /// Of the tokens that the new text completed, when asked for.
+        logprobs: Vec<TokenLogprob>,
     },
     /// The text is whole.
     #[serde(rename = "response.output_text.done")]
@@ -257,9 +262,8 @@ pub enum EventBody {
         content_index: usize,
         /// All of it.
         text: String,
-        /// Empty.
-        #[schema(value_type = Vec<Object>)]
-        logprobs: [Value; 0],
+        /// Of all its tokens, when asked for.
+        logprobs: Vec<TokenLogprob>,
     },
     /// A message's text has ended.
     #[serde(rename = "response.content_part.done")]

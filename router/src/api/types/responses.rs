@@ -43,9 +43,9 @@ pub struct ResponsesRequest {
     pub background: Option<bool>,
     /// Only "disabled" or null: a conversation that does not fit is refused.
     pub truncation: Option<String>,
-    /// Not supported; null or empty.
+    /// What the response tells beside the answer: "message.output_text.logprobs" or nothing.
     pub include: Option<Vec<String>>,
-    /// Not supported; 0 or null.
+    /// Most likely tokens to report at each position; needs `include`. Default 0.
     pub top_logprobs: Option<u32>,
     /// Not supported; null or empty.
     pub reasoning: Option<Value>,
@@ -53,6 +53,17 @@ pub struct ResponsesRequest {
     pub prompt: Option<Value>,
     /// Not supported; null. `previous_response_id` continues a conversation.
     pub conversation: Option<Value>,
+}
+
+/// The one thing to include.
+pub const LOGPROBS: &str = "message.output_text.logprobs";
+
+impl ResponsesRequest {
+    /// Whether log probabilities are asked for.
+    #[must_use]
+    pub fn includes_logprobs(&self) -> bool {
+        self.include.iter().flatten().any(|what| what == LOGPROBS)
+    }
 }
 
 /// What is new in the conversation.

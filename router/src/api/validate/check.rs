@@ -4,6 +4,7 @@ use std::ops::RangeInclusive;
 
 use crate::config::Limits;
 use crate::error::ApiError;
+use crate::grammar::Grammar;
 use crate::limits::LimitName;
 
 pub(super) fn stop_strings(
@@ -84,6 +85,16 @@ pub(super) fn share(name: &'static str, value: Option<f32>) -> Result<Option<f32
         )),
         value => Ok(value),
     }
+}
+
+/// A grammar says where the answer ends.
+pub(super) fn one_end(ignore_eos: bool, grammar: Option<&Grammar>) -> Result<(), ApiError> {
+    if ignore_eos && grammar.is_some() {
+        let reason =
+            "ignore_eos cannot be combined with a grammar, which says where the answer ends";
+        return Err(invalid("ignore_eos", reason));
+    }
+    Ok(())
 }
 
 /// A number that is 0 by default.

@@ -17,6 +17,10 @@ pub fn message(request: &MessagesRequest, limits: &Limits) -> Result<Plan, ApiEr
         "thinking",
         thinking.is_some_and(|thinking| thinking.r#type != "disabled"),
     )?;
+    let servers = request.mcp_servers.as_deref().unwrap_or_default();
+    refuse("mcp_servers", !servers.is_empty())?;
+    refuse("container", request.container.is_some())?;
+    refuse("context_management", request.context_management.is_some())?;
     let config = request.output_config.as_ref();
     refuse(
         "output_config.effort",

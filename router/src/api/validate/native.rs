@@ -1,7 +1,7 @@
 //! Native parameters: TGI's rules, with 1 allowed for `top_p` and `typical_p`.
 
 use super::check::{
-    above_zero, at_least_one, at_most, invalid, share, stop_strings, top_n, within,
+    above_zero, at_least_one, at_most, invalid, one_end, share, stop_strings, top_n, within,
 };
 use super::{Delivery, Names, Plan, grammar};
 use crate::api::types::native::Parameters;
@@ -34,10 +34,7 @@ pub fn native(p: &Parameters, delivery: Delivery, limits: &Limits) -> Result<Pla
     let sampling = native_sampling(p)?;
     let grammar = grammar::native(p.grammar.as_ref())?;
     let ignore_eos = p.ignore_eos.unwrap_or(false);
-    if ignore_eos && grammar.is_some() {
-        let reason = "ignore_eos cannot be combined with grammar, which says where the answer ends";
-        return Err(invalid("ignore_eos", reason));
-    }
+    one_end(ignore_eos, grammar.as_ref())?;
     let answers = best_of(p, sampling.temperature > 0.0, delivery, limits)?;
     Ok(Plan {
         sampling,

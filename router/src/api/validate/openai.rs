@@ -19,6 +19,7 @@ use crate::request::Sampling;
 pub(super) struct OpenAiSampling {
     pub(super) temperature: Option<f32>,
     pub(super) top_p: Option<f32>,
+    pub(super) top_k: Option<i64>,
     pub(super) repetition_penalty: Option<f32>,
     pub(super) frequency_penalty: Option<f32>,
     pub(super) presence_penalty: Option<f32>,
@@ -29,6 +30,7 @@ pub(super) struct OpenAiSampling {
 /// # Errors
 /// The first rule that is broken, with its value and the limit.
 pub fn chat(request: &ChatRequest, limits: &Limits) -> Result<Plan, ApiError> {
+    refuse_unsupported(request)?;
     let top_logprobs = top_n("top_logprobs", request.top_logprobs, limits)?;
     if top_logprobs > 0 && request.logprobs != Some(true) {
         return Err(invalid(
@@ -36,12 +38,14 @@ pub fn chat(request: &ChatRequest, limits: &Limits) -> Result<Plan, ApiError> {
             "top_logprobs needs logprobs = true",
         ));
     }
+    refuse_minimum(request.min_p, request.min_tokens)?;
     let longest = at_least_one("max_tokens", request.max_tokens)?;
     let longest = at_least_one("max_completion_tokens", request.max_completion_tokens)?.or(longest);
     let sampling = OpenAiSampling {
         temperature: request.temperature,
         top_p: request.top_p,
-        repetition_penalty: None,
+        top_k: request.top_k,
+        repetition_penalty: request.repetition_penalty,
         frequency_penalty: request.frequency_penalty,
         presence_penalty: request.presence_penalty,
     };
@@ -52,6 +56,7 @@ pub fn chat(request: &ChatRequest, limits: &Limits) -> Result<Plan, ApiError> {
         stop: stop_strings("stop", stop_list(request.stop.clone()), limits)?,
         top_n_tokens: top_logprobs,
         logit_bias: logit_bias(request.logit_bias.as_ref(), limits)?,
+        ignore_eos: request.ignore_eos == Some(true),
         answers: choices(request.n, limits)?,
         grammar: grammar::response_format(request.response_format.as_ref())?,
         names: Names {
@@ -64,6 +69,30 @@ pub fn chat(request: &ChatRequest, limits: &Limits) -> Result<Plan, ApiError> {
         progress: wants_progress(request.stream, request.stream_options.as_ref()),
         ..Plan::default()
     })
+}
+
+fn refuse_unsupported(request: &ChatRequest) -> Result<(), ApiError> {
+    for (name, value, instead) in [
+        ("functions", &request.functions, "tools"),
+        ("function_call", &request.function_call, "tool_choice"),
+    ] {
+        if value.is_some() {
+            let message = format!("{name} is not supported; send {instead}, which took its place");
+            return Err(invalid(name, message));
+        }
+    }
+    let modalities = request.modalities.as_deref().unwrap_or_default();
+    let other_than = |value: &Option<String>, only| value.as_deref().is_some_and(|it| it != only);
+    refuse("modalities", modalities.iter().any(|kind| kind != "text"))?;
+    refuse("audio", request.audio.is_some())?;
+    refuse("web_search_options", request.web_search_options.is_some())?;
+    refuse(
+        "reasoning_effort",
+        other_than(&request.reasoning_effort, "none"),
+    )?;
+    refuse("verbosity", other_than(&request.verbosity, "medium"))?;
+    refuse("store", request.store == Some(true))?;
+    refuse("chat_template", request.chat_template.is_some())
 }
 
 /// Checks a completion request for `prompts` prompts.
@@ -82,10 +111,12 @@ pub fn completion(
     }
     let suffix = request.suffix.as_deref().unwrap_or_default();
     refuse("suffix", !suffix.is_empty())?;
+    refuse_minimum(request.min_p, request.min_tokens)?;
     let echo = request.echo == Some(true);
     let sampling = OpenAiSampling {
         temperature: request.temperature,
         top_p: request.top_p,
+        top_k: request.top_k,
         repetition_penalty: request.repetition_penalty,
         frequency_penalty: request.frequency_penalty,
         presence_penalty: request.presence_penalty,
@@ -97,6 +128,7 @@ pub fn completion(
         stop: stop_strings("stop", stop_list(request.stop.clone()), limits)?,
         top_n_tokens: top_n("logprobs", request.logprobs, limits)?,
         logit_bias: logit_bias(request.logit_bias.as_ref(), limits)?,
+        ignore_eos: request.ignore_eos == Some(true),
         answers: best_of(request, limits)?,
         names: Names {
             prompt: "prompt",
@@ -153,6 +185,7 @@ impl OpenAiSampling {
         Ok(Sampling {
             temperature,
             top_p: share("top_p", self.top_p)?.unwrap_or(1.0),
+            top_k: top_k(self.top_k)?,
             repetition_penalty: above_zero("repetition_penalty", self.repetition_penalty)?
                 .unwrap_or(1.0),
             frequency_penalty: within("frequency_penalty", self.frequency_penalty, -2.0..=2.0)?,
@@ -160,6 +193,22 @@ impl OpenAiSampling {
             ..Sampling::default()
         })
     }
+}
+
+/// Other servers write "all" in two ways.
+fn top_k(sent: Option<i64>) -> Result<u32, ApiError> {
+    let Some(sent) = sent.filter(|&sent| sent != -1) else {
+        return Ok(0);
+    };
+    u32::try_from(sent).map_err(|_| {
+        let message = format!("top_k must be from -1 to {}, got {sent}", u32::MAX);
+        invalid("top_k", message)
+    })
+}
+
+fn refuse_minimum(min_p: Option<f32>, min_tokens: Option<u32>) -> Result<(), ApiError> {
+    refuse("min_p", min_p.is_some_and(|share| share != 0.0))?;
+    refuse("min_tokens", min_tokens.is_some_and(|tokens| tokens > 0))
 }
 
 fn wants_progress(stream: Option<bool>, options: Option<&StreamOptions>) -> bool {

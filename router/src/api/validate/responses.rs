@@ -2,32 +2,32 @@
 
 use serde_json::Value;
 
-use super::check::{at_least_one, refuse};
+use super::check::{at_least_one, invalid, refuse, top_n};
 use super::openai::OpenAiSampling;
 use super::{Names, Plan, grammar};
-use crate::api::types::responses::ResponsesRequest;
+use crate::api::types::responses::{LOGPROBS, ResponsesRequest};
+use crate::config::Limits;
 use crate::error::ApiError;
 
 /// Checks a request; input and tools are checked where they become a conversation.
 ///
 /// # Errors
 /// The first rule that is broken, with its value and the limit.
-pub fn response(request: &ResponsesRequest) -> Result<Plan, ApiError> {
+pub fn response(request: &ResponsesRequest, limits: &Limits) -> Result<Plan, ApiError> {
     refuse("background", request.background == Some(true))?;
     refuse("prompt", request.prompt.is_some())?;
     refuse("conversation", request.conversation.is_some())?;
     refuse("reasoning", asks_to_reason(request.reasoning.as_ref()))?;
-    refuse(
-        "include",
-        request
-            .include
-            .as_ref()
-            .is_some_and(|include| !include.is_empty()),
-    )?;
-    refuse(
-        "top_logprobs",
-        request.top_logprobs.is_some_and(|top| top > 0),
-    )?;
+    let mut included = request.include.iter().flatten();
+    if let Some(other) = included.find(|what| *what != LOGPROBS) {
+        let message = format!("include may hold {LOGPROBS:?} alone, got {other:?}");
+        return Err(invalid("include", message));
+    }
+    let top_logprobs = top_n("top_logprobs", request.top_logprobs, limits)?;
+    if top_logprobs > 0 && !request.includes_logprobs() {
+        let message = format!("top_logprobs needs include = [{LOGPROBS:?}]");
+        return Err(invalid("top_logprobs", message));
+    }
     let truncation = request.truncation.as_deref();
     refuse(
         "truncation",
@@ -52,6 +52,7 @@ pub fn response(request: &ResponsesRequest) -> Result<Plan, ApiError> {
             length: "max_output_tokens",
         },
         sampling: sampling.check()?,
+        top_n_tokens: top_logprobs,
         max_new_tokens: at_least_one("max_output_tokens", request.max_output_tokens)?,
         ..Plan::default()
     })
