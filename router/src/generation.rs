@@ -1,6 +1,7 @@
 //! A running request as its handler sees it: a stream of tokens that ends with exactly one
 //! terminal event. Dropping it before that cancels the request wherever it is.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::mpsc;
@@ -8,6 +9,7 @@ use tokio::time::{Instant, timeout_at};
 
 use crate::dispatch::Control;
 use crate::error::ApiError;
+use crate::exchange::{self, Exchange};
 use crate::metrics;
 
 /// One event of a generation.
@@ -106,6 +108,8 @@ pub struct Generation {
     /// Longest life of the request.
     timeout: Duration,
     ended: bool,
+    /// What it is a part of.
+    exchange: Option<Arc<Exchange>>,
 }
 
 impl Generation {
@@ -121,6 +125,7 @@ impl Generation {
             submitted,
             timeout,
             ended: false,
+            exchange: exchange::current(),
         }
     }
 
@@ -154,10 +159,20 @@ impl Generation {
             Event::Token(_) | Event::Progress(_) | Event::Prompt(_) => return,
             Event::Finished(finished) => {
                 metrics::request_succeeded(finished, self.submitted.elapsed());
+                self.tell(|exchange| exchange.generated(finished));
             }
-            Event::Failed(error) => metrics::request_failed(error),
+            Event::Failed(error) => {
+                metrics::request_failed(error);
+                self.tell(|exchange| exchange.failed(error));
+            }
         }
         self.ended = true;
+    }
+
+    fn tell(&self, what: impl FnOnce(&Exchange)) {
+        if let Some(exchange) = &self.exchange {
+            what(exchange);
+        }
     }
 }
 

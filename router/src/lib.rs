@@ -9,10 +9,12 @@ pub mod app;
 pub mod config;
 pub mod dispatch;
 pub mod error;
+mod exchange;
 pub mod generation;
 pub mod grammar;
 pub mod keys;
 pub mod limits;
+pub mod logging;
 pub mod metrics;
 #[cfg(feature = "mock-shard")]
 pub mod mock_shard;

@@ -83,6 +83,8 @@ struct Driver<E> {
     updates: SelectAll<NumberedUpdates>,
     encoder: E,
     frames: Frames,
+    /// Frames that were sent; each has its number as its id.
+    sent: usize,
     done: bool,
 }
 
@@ -99,6 +101,7 @@ fn frames<E: Encode>(answers: Vec<Answer>, mut encoder: E) -> impl Stream<Item =
         updates: select_all(numbered),
         encoder,
         frames,
+        sent: 0,
         done: false,
     };
     unfold(driver, |mut driver| async move {
@@ -111,7 +114,9 @@ impl<E: Encode> Driver<E> {
         while self.frames.is_empty() && !self.done {
             self.advance().await;
         }
-        self.frames.pop_front()
+        let frame = self.frames.pop_front()?;
+        self.sent += 1;
+        Some(frame.id(self.sent.to_string()))
     }
 
     async fn advance(&mut self) {

@@ -13,6 +13,7 @@ use std::time::Duration;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
 
+use crate::metrics;
 use crate::rate::Rate;
 
 use recent::Recent;
@@ -193,6 +194,7 @@ impl Tokenizer {
             Ok(Err(panic)) => Err(TokenizeError::Refused(panic.to_string())),
             Ok(Ok(result)) => {
                 self.rate.measured(bytes as u64, started.elapsed());
+                metrics::tokenized(started.elapsed());
                 result
             }
         }

@@ -176,8 +176,15 @@ impl TestServer {
         let reply = self.post(path, body).await;
         assert_eq!(reply.status, 200, "{}", reply.body);
         let frames = reply.body.split("\n\n").filter(|frame| !frame.is_empty());
-        frames
-            .map(|frame| event(frame).unwrap_or_else(|| panic!("no event: {frame:?}")))
+        (1..)
+            .zip(frames)
+            .map(|(number, frame)| {
+                let id = format!("\nid: {number}");
+                let frame = frame.strip_suffix(&id).unwrap_or_else(|| {
+                    panic!("event {number} has another id: {frame:?}");
+                });
+                event(frame).unwrap_or_else(|| panic!("no event: {frame:?}"))
+            })
             .collect()
     }
 

@@ -19,6 +19,7 @@ fn event(frame: &str) -> Option<Value> {
     };
     let data: Value = serde_json::from_str(field("data")?).expect("JSON");
     assert_eq!(data["type"].as_str(), field("event"), "{frame}");
+    assert!(field("id").is_some(), "{frame}");
     Some(data)
 }
 

@@ -218,7 +218,8 @@ pub(crate) async fn events(response: Response) -> Vec<Value> {
         .split("\n\n")
         .filter_map(|frame| frame.strip_prefix("data:"));
     frames
-        .map(|frame| serde_json::from_str(frame).expect("JSON"))
+        .map(|frame| frame.split_once("\nid: ").expect("an id").0)
+        .map(|data| serde_json::from_str(data).expect("JSON"))
         .collect()
 }
 
