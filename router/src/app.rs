@@ -32,6 +32,7 @@ use crate::error::{ApiError, shape_errors};
 use crate::exchange::{Routes, observe};
 pub use crate::model::AppState;
 use crate::serve::body::{Bodies, receive_body};
+use crate::trace::Traces;
 
 /// A route: what it answers, and who may use it.
 pub struct Endpoint {
@@ -104,7 +105,7 @@ fn on_post(path: &'static str, access: Access, handler: MethodRouter<AppState>) 
 
 /// The whole HTTP surface: routes, and around them, from the inside, keys, the bounds on bodies, the
 /// headers for browsers, the form of errors, the id and the report of each request.
-pub fn app(state: AppState) -> Router {
+pub(crate) fn app(state: AppState, traces: Option<Traces>) -> Router {
     let needs = |access| from_fn_with_state((state.clone(), access), check_key);
     let endpoints = endpoints();
     let known = Routes::new(&endpoints);
@@ -126,6 +127,6 @@ pub fn app(state: AppState) -> Router {
         .layer(from_fn_with_state(bodies, receive_body))
         .layer(cors)
         .layer(from_fn(shape_errors))
-        .layer(from_fn_with_state(known, observe))
+        .layer(from_fn_with_state((known, traces), observe))
         .with_state(state)
 }

@@ -18,6 +18,7 @@ mod log;
 mod observe;
 mod request_id;
 mod route;
+mod spans;
 
 pub(crate) use observe::observe;
 pub(crate) use route::Routes;
@@ -46,7 +47,9 @@ pub(crate) struct Exchange {
 struct Notes {
     tenant: Option<Tenant>,
     failure: Option<Failure>,
-    generations: Vec<Finished>,
+    /// When the request was checked, rendered and tokenized.
+    prepared: Option<(Instant, Instant)>,
+    generations: Vec<Generated>,
 }
 
 /// Why a request was refused, or failed.
@@ -55,6 +58,17 @@ struct Failure {
     kind: &'static str,
     /// What the operator is told beside; never what a client sent.
     cause: Option<String>,
+}
+
+/// A generation that is over.
+#[derive(Debug)]
+pub(crate) struct Generated {
+    /// When the queue took it.
+    pub(crate) submitted: Instant,
+    /// When it was over.
+    pub(crate) ended: Instant,
+    /// How it ended; nothing when it failed or its client left.
+    pub(crate) finished: Option<Finished>,
 }
 
 impl Exchange {
@@ -85,9 +99,14 @@ impl Exchange {
         });
     }
 
-    /// Notes a generation that came to its end.
-    pub(crate) fn generated(&self, finished: &Finished) {
-        self.notes().generations.push(finished.clone());
+    /// Notes from when to when the request was made ready for the queue.
+    pub(crate) fn prepared(&self, start: Instant, end: Instant) {
+        self.notes().prepared = Some((start, end));
+    }
+
+    /// Notes a generation.
+    pub(crate) fn generated(&self, generated: Generated) {
+        self.notes().generations.push(generated);
     }
 
     fn notes(&self) -> MutexGuard<'_, Notes> {

@@ -9,7 +9,7 @@ use tokio::time::{Instant, timeout_at};
 
 use crate::dispatch::Control;
 use crate::error::ApiError;
-use crate::exchange::{self, Exchange};
+use crate::exchange::{self, Exchange, Generated};
 use crate::metrics;
 
 /// One event of a generation.
@@ -93,7 +93,9 @@ pub struct Receipt {
     pub cached_tokens: u32,
     /// From submission to the first scheduled step (router queue and shard together).
     pub queue: Duration,
-    /// From there to the first token.
+    /// The router's part of it, up to the hand-over to the shard.
+    pub router_queue: Duration,
+    /// From the first scheduled step to the first token.
     pub prefill: Duration,
     /// From the first token to the last.
     pub decode: Duration,
@@ -159,19 +161,27 @@ impl Generation {
             Event::Token(_) | Event::Progress(_) | Event::Prompt(_) => return,
             Event::Finished(finished) => {
                 metrics::request_succeeded(finished, self.submitted.elapsed());
-                self.tell(|exchange| exchange.generated(finished));
+                self.tell(Some(finished));
             }
             Event::Failed(error) => {
                 metrics::request_failed(error);
-                self.tell(|exchange| exchange.failed(error));
+                self.tell(None);
+                if let Some(exchange) = &self.exchange {
+                    exchange.failed(error);
+                }
             }
         }
         self.ended = true;
     }
 
-    fn tell(&self, what: impl FnOnce(&Exchange)) {
+    /// Tells the exchange that the generation is over.
+    fn tell(&self, finished: Option<&Finished>) {
         if let Some(exchange) = &self.exchange {
-            what(exchange);
+            exchange.generated(Generated {
+                submitted: self.submitted,
+                ended: Instant::now(),
+                finished: finished.cloned(),
+            });
         }
     }
 }
@@ -180,6 +190,7 @@ impl Drop for Generation {
     fn drop(&mut self) {
         if !self.ended {
             metrics::disconnected();
+            self.tell(None);
             self.control.cancel();
         }
     }

@@ -26,6 +26,7 @@ pub mod request;
 pub mod response_store;
 pub mod serve;
 mod shard;
+mod trace;
 
 /// The wire contract, generated from `proto/`.
 pub mod pb {

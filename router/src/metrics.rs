@@ -129,6 +129,12 @@ pub(crate) fn grammar_checked(duration: Duration) {
     histogram!(table::GRAMMAR_CHECK_DURATION.name).record(duration);
 }
 
+/// Spans were exported, or given up.
+pub(crate) fn spans_exported(spans: usize, exported: bool) {
+    let outcome = if exported { "exported" } else { "failed" };
+    counter!(table::TRACE_SPANS.name, "outcome" => outcome).increment(spans as u64);
+}
+
 /// A tenant sent a request.
 pub(crate) fn tenant_request(tenant: &Tenant) {
     counter!(table::TENANT_REQUESTS.name, "tenant" => tenant.name().to_owned()).increment(1);

@@ -4,7 +4,7 @@ from typing import Any
 
 import httpx2
 import pytest
-from running_server import RunningServer, native_request
+from running_server import RunningServer, native_request, wait_until
 from texts import prose
 
 ROUTES = [
@@ -14,6 +14,7 @@ ROUTES = [
     "/v1/responses",
     "/v1/messages",
 ]
+IN_FLIGHT = "tgi_requests_in_flight"
 # A second of prefill or more.
 NUM_WORDS = 3500
 
@@ -37,7 +38,7 @@ def test_a_stream_begins_while_its_prompt_is_computed(smollm: RunningServer, rou
     with smollm.http.stream("POST", route, json=body) as response:
         assert response.status_code == 200
         # Its prompt takes a second or more, its answer next to nothing.
-        assert smollm.metrics()["tgi_requests_in_flight"] == 1.0
+        wait_until(lambda: smollm.metrics()[IN_FLIGHT] == 1.0, "the prompt is being computed")
         ids = [event.id for event in httpx2.EventSource(response)]
     assert ids == [str(number) for number in range(1, len(ids) + 1)]
-    assert len(ids) > 2
+    assert len(ids) >= 2

@@ -6,6 +6,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use crate::api::answer::Completed;
+use crate::exchange;
 use crate::metrics;
 
 /// Headers of one kind of response.
@@ -36,6 +37,9 @@ impl Clock {
     pub fn validated(self, characters: usize) -> Self {
         let now = Instant::now();
         metrics::request_validated(now - self.started);
+        if let Some(exchange) = exchange::current() {
+            exchange.prepared(self.started, now);
+        }
         Self {
             validated: now,
             characters,

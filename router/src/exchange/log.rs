@@ -22,7 +22,11 @@ struct Totals {
 impl Totals {
     /// None for a request without a generation that came to its end.
     fn of(notes: &Notes) -> Option<Self> {
-        notes.generations.iter().fold(None, |totals, finished| {
+        let finished = notes
+            .generations
+            .iter()
+            .filter_map(|one| one.finished.as_ref());
+        finished.fold(None, |totals, finished| {
             let (totals, receipt) = (totals.unwrap_or_else(Self::default), &finished.receipt);
             Some(Self {
                 prompt_tokens: totals.prompt_tokens + u64::from(finished.prompt_tokens),

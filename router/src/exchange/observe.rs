@@ -2,7 +2,7 @@
 
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{self, Poll};
 
 use axum::body::{Body, Bytes, HttpBody};
 use axum::extract::{Request, State};
@@ -10,11 +10,13 @@ use axum::middleware::Next;
 use axum::response::Response;
 use http::StatusCode;
 use hyper::body::{Frame, SizeHint};
+use opentelemetry::Context;
 use tracing::{Instrument, info_span};
 
 use super::request_id::{self, X_REQUEST_ID};
-use super::{Exchange, Routes, log};
+use super::{Exchange, Routes, log, spans};
 use crate::metrics;
+use crate::trace::{self, Traces};
 
 /// Status in log and metrics of a request whose client left before it was answered, as nginx has it.
 const CLIENT_LEFT: u16 = 499;
@@ -22,14 +24,15 @@ const CLIENT_LEFT: u16 = 499;
 /// Gives every request an id, which its log lines and its response carry, and reports it when the
 /// last byte of its answer is sent, or its client left.
 pub(crate) async fn observe(
-    State(routes): State<Routes>,
+    State((routes, traces)): State<(Routes, Option<Traces>)>,
     mut request: Request,
     next: Next,
 ) -> Response {
     let id = request_id::of(request.headers());
     let text = id.to_str().unwrap_or_default();
     let exchange = Arc::new(Exchange::new(text.to_owned(), routes.of(&request)));
-    let mut ending = Ending::of(&exchange);
+    let trace = traces.map(|traces| (traces, trace::parent(request.headers())));
+    let mut ending = Ending::of(&exchange, trace);
     let span = info_span!("request", request_id = text, tenant = tracing::field::Empty);
     request.headers_mut().insert(X_REQUEST_ID, id.clone());
     let mut response = exchange.scope(next.run(request)).instrument(span).await;
@@ -45,14 +48,17 @@ struct Ending {
     status: Option<StatusCode>,
     /// Whether all of the answer was sent.
     is_complete: bool,
+    /// Where its spans go, and the caller's span.
+    trace: Option<(Traces, Context)>,
 }
 
 impl Ending {
-    fn of(exchange: &Arc<Exchange>) -> Self {
+    fn of(exchange: &Arc<Exchange>, trace: Option<(Traces, Context)>) -> Self {
         Self {
             exchange: Arc::clone(exchange),
             status: None,
             is_complete: false,
+            trace,
         }
     }
 }
@@ -64,6 +70,11 @@ impl Drop for Ending {
         metrics::request_answered(route.template, route.method, status);
         metrics::answer_sent(route.template, self.exchange.arrived.elapsed());
         log::write(&self.exchange, status, self.is_complete);
+        if let Some((traces, parent)) = &self.trace
+            && !route.is_routine
+        {
+            spans::record(&self.exchange, parent, traces, status);
+        }
     }
 }
 
@@ -87,7 +98,7 @@ impl HttpBody for Observed {
 
     fn poll_frame(
         mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
+        context: &mut task::Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
         let polled = Pin::new(&mut self.body).poll_frame(context);
         if matches!(polled, Poll::Ready(None)) || self.body.is_end_stream() {

@@ -148,6 +148,8 @@ table! {
         HTTP_REQUEST_DURATION = histogram("tgi_http_request_duration", Seconds,
             "from the header section to the last byte of the answer")
             .by(&[("route", "as above")]);
+        TRACE_SPANS = counter("tgi_trace_spans", Events, "spans that left for the traces' collector")
+            .by(&[("outcome", "`exported`, `failed`")]);
         CONNECTIONS = counter("tgi_connections", Events, "connections accepted");
         TASKS = gauge("tgi_tasks", Events, "tasks of the router that are alive");
     }
