@@ -96,8 +96,8 @@ bench-peers: $(VENV)/.dev $(PROGRAMS) ## this server beside other engines; flags
 quality: $(VENV)/.dev $(PROGRAMS) ## perplexity of every weight and KV type against float32
 	PYTHONPATH=benches $(BIN)/python -m quality $(ARGS)
 
-docs: ## write docs/configuration.md and docs/metrics.md anew
-	$(CARGO) test -p text-generation-launcher --lib write_the_configuration_page -- --ignored
+docs: ## write docs/configuration.md, docs/limits.md and docs/metrics.md anew
+	$(CARGO) test -p text-generation-launcher --lib _page -- --ignored
 	$(CARGO) test -p text-generation-router --lib write_the_metrics_page -- --ignored
 
 golden: $(VENV)/.dev ## write the golden files of the contract tests anew

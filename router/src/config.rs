@@ -203,8 +203,20 @@ pub struct Limits {
     pub max_top_n_tokens: u32,
     /// Prompts of one completion request.
     pub max_client_batch_size: usize,
+    /// Answers to one prompt (`n`).
+    pub max_n: u32,
     /// Messages of one chat request.
     pub max_messages: usize,
+    /// Tools of one chat request.
+    pub max_tools: usize,
+    /// Bytes of their definitions together, as JSON.
+    pub max_tool_bytes: usize,
+    /// Tokens that one request may bias.
+    pub max_logit_bias: usize,
+    /// Work of rendering one conversation, in instructions of the chat template or 64 bytes of text.
+    pub max_template_fuel: u64,
+    /// Bytes of a rendered conversation.
+    pub max_template_bytes: usize,
     /// Responses kept for `/v1/responses`; the oldest makes room. 0 keeps none.
     pub max_stored_responses: usize,
     /// Bytes of them together, conversations included.
@@ -251,7 +263,13 @@ pub struct HttpLimits {
     pub header_timeout: u64,
     /// Seconds for the whole body.
     pub body_timeout: u64,
-    /// Seconds a client may leave a stream unread before it is cancelled.
+    /// Bytes a second that a body must bring on average, once it took 5 seconds.
+    pub min_body_rate: usize,
+    /// How deep the arrays and objects of a body may nest.
+    pub max_json_depth: usize,
+    /// Events that a client may leave unread before it counts as behind.
+    pub max_unread_events: usize,
+    /// Seconds a client may be behind before its request is cancelled.
     pub write_stall_timeout: u64,
 }
 
@@ -296,7 +314,13 @@ impl Default for Limits {
             max_stop_bytes: 256,
             max_top_n_tokens: 20,
             max_client_batch_size: 4,
+            max_n: 8,
             max_messages: 1024,
+            max_tools: 128,
+            max_tool_bytes: 256 * 1024,
+            max_logit_bias: 300,
+            max_template_fuel: 2_000_000,
+            max_template_bytes: 16 * 1024 * 1024,
             max_stored_responses: 10_000,
             max_stored_response_bytes: 64 * 1024 * 1024,
             request_timeout: 1800,
@@ -328,6 +352,9 @@ impl Default for HttpLimits {
             max_headers: 100,
             header_timeout: 10,
             body_timeout: 30,
+            min_body_rate: 1024,
+            max_json_depth: 64,
+            max_unread_events: 512,
             write_stall_timeout: 30,
         }
     }

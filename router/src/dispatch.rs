@@ -23,6 +23,8 @@ use crate::shard::session::Session;
 mod actor;
 mod in_flight;
 
+use in_flight::Slack;
+
 /// Messages that one request can send to the dispatch task: submit, stop, cancel. A request keeps
 /// its ticket until they are read, so that a mailbox of this many a ticket is never full.
 const MESSAGES_PER_REQUEST: usize = 3;
@@ -57,7 +59,7 @@ struct DispatchLimits {
     queued_tokens: usize,
     queue_time: Duration,
     request_timeout: Duration,
-    write_stall: Duration,
+    slack: Slack,
 }
 
 /// What the dispatch task is told.
@@ -89,7 +91,10 @@ impl Dispatcher {
             queued_tokens: config.limits.max_queued_tokens,
             queue_time: Duration::from_secs(config.limits.max_queue_seconds),
             request_timeout: Duration::from_secs(config.limits.request_timeout),
-            write_stall: Duration::from_secs(config.http.write_stall_timeout),
+            slack: Slack {
+                events: config.http.max_unread_events,
+                stall: Duration::from_secs(config.http.write_stall_timeout),
+            },
         };
         let (mailbox, messages) =
             mpsc::channel(limits.requests * MESSAGES_PER_REQUEST + LINK_MESSAGES);

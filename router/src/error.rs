@@ -15,6 +15,7 @@ use http::{HeaderValue, Method, StatusCode, header};
 use crate::api::template::TemplateError;
 use crate::api::tokenizer::TokenizeError;
 use crate::exchange;
+use crate::limits::LimitName;
 use crate::metrics;
 
 mod form;
@@ -31,6 +32,8 @@ pub enum ApiError {
         param: Option<Cow<'static, str>>,
         /// The rule, the value and the limit.
         message: String,
+        /// The limit that is exceeded, if the rule is one.
+        limit: Option<LimitName>,
     },
     /// The body is no JSON, or could not be read.
     #[error("{0}")]
@@ -38,6 +41,9 @@ pub enum ApiError {
     /// The body did not arrive in time.
     #[error("the body did not arrive within {} s", .0.as_secs())]
     BodyTimeout(Duration),
+    /// The body comes too slowly.
+    #[error("the body must come at {0} bytes a second or more; send it faster")]
+    BodyTooSlow(usize),
     /// The body is too large.
     #[error("the body is larger than the server's payload limit; send a shorter one")]
     PayloadTooLarge,
@@ -71,8 +77,13 @@ pub enum ApiError {
     #[error("adapter {0:?} is not served here; leave adapter_id out")]
     AdapterNotFound(String),
     /// The chat template refused the messages, or there is none.
-    #[error("{0}")]
-    TemplateError(String),
+    #[error("{message}")]
+    TemplateError {
+        /// Why.
+        message: String,
+        /// The limit that was reached, if one was.
+        limit: Option<LimitName>,
+    },
     /// A bound on work is reached.
     #[error("{limit}; try again in {} s", .retry_after.as_secs())]
     Overloaded {
@@ -133,14 +144,14 @@ pub enum Limit {
 }
 
 impl Limit {
-    /// Its name in the metrics.
+    /// Its name.
     #[must_use]
-    pub fn name(self) -> &'static str {
+    pub fn limit_name(self) -> LimitName {
         match self {
-            Self::Requests(_) => "requests",
-            Self::QueuedTokens(_) => "queued_tokens",
-            Self::QueueTime(_) => "queue_time",
-            Self::BodyBytes(_) => "body_bytes",
+            Self::Requests(_) => LimitName::Requests,
+            Self::QueuedTokens(_) => LimitName::QueuedTokens,
+            Self::QueueTime(_) => LimitName::QueueTime,
+            Self::BodyBytes(_) => LimitName::BodyBytes,
         }
     }
 }
@@ -200,6 +211,36 @@ impl ApiError {
         Self::Invalid {
             param: Some(param.into()),
             message: message.into(),
+            limit: None,
+        }
+    }
+
+    /// A field beyond a limit.
+    #[must_use]
+    pub fn beyond(
+        limit: LimitName,
+        param: impl Into<Cow<'static, str>>,
+        message: impl Into<String>,
+    ) -> Self {
+        Self::Invalid {
+            param: Some(param.into()),
+            message: message.into(),
+            limit: Some(limit),
+        }
+    }
+
+    /// The limit that was reached, if one was.
+    #[must_use]
+    pub fn limit(&self) -> Option<LimitName> {
+        match self {
+            Self::Invalid { limit, .. } | Self::TemplateError { limit, .. } => *limit,
+            Self::Overloaded { limit, .. } => Some(limit.limit_name()),
+            Self::BodyTimeout(_) => Some(LimitName::BodyTime),
+            Self::BodyTooSlow(_) => Some(LimitName::BodyRate),
+            Self::PayloadTooLarge => Some(LimitName::Payload),
+            Self::Timeout(_) => Some(LimitName::RequestTime),
+            Self::SlowReader(_) => Some(LimitName::SlowReader),
+            _ => None,
         }
     }
 
@@ -220,6 +261,7 @@ impl ApiError {
             Self::Invalid { .. } => (StatusCode::UNPROCESSABLE_ENTITY, "validation"),
             Self::BadJson(_) => (StatusCode::BAD_REQUEST, "bad_request"),
             Self::BodyTimeout(_) => (StatusCode::REQUEST_TIMEOUT, "body_timeout"),
+            Self::BodyTooSlow(_) => (StatusCode::REQUEST_TIMEOUT, "body_too_slow"),
             Self::PayloadTooLarge => (StatusCode::PAYLOAD_TOO_LARGE, "payload_too_large"),
             Self::UnsupportedMediaType => {
                 (StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported_media_type")
@@ -231,7 +273,7 @@ impl ApiError {
             Self::ModelNotFound(_) => (StatusCode::NOT_FOUND, "model_not_found"),
             Self::AdapterNotFound(_) => (StatusCode::NOT_FOUND, "adapter_not_found"),
             Self::ResponseNotFound(_) => (StatusCode::NOT_FOUND, "response_not_found"),
-            Self::TemplateError(_) => (StatusCode::UNPROCESSABLE_ENTITY, "template_error"),
+            Self::TemplateError { .. } => (StatusCode::UNPROCESSABLE_ENTITY, "template_error"),
             Self::Overloaded { .. } => (StatusCode::TOO_MANY_REQUESTS, "overloaded"),
             Self::Unavailable { .. } => (StatusCode::SERVICE_UNAVAILABLE, "unavailable"),
             Self::Shard(_) => (StatusCode::FAILED_DEPENDENCY, "generation"),
@@ -321,6 +363,8 @@ impl From<TokenizeError> for ApiError {
             TokenizeError::Refused(_) | TokenizeError::TooSlow(_) => Self::Invalid {
                 param: None,
                 message: error.to_string(),
+                limit: matches!(error, TokenizeError::TooSlow(_))
+                    .then_some(LimitName::TokenizeTime),
             },
             TokenizeError::Busy { retry_after } => Self::Unavailable {
                 reason: error.to_string(),
@@ -332,7 +376,10 @@ impl From<TokenizeError> for ApiError {
 
 impl From<TemplateError> for ApiError {
     fn from(error: TemplateError) -> Self {
-        Self::TemplateError(error.to_string())
+        Self::TemplateError {
+            message: error.to_string(),
+            limit: error.limit,
+        }
     }
 }
 

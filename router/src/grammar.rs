@@ -14,7 +14,7 @@ use llguidance::api::TopLevelGrammar;
 use serde_json::{Value, json};
 
 use crate::error::ApiError;
-use crate::metrics;
+use crate::limits::LimitName;
 
 pub use check::Grammars;
 
@@ -53,12 +53,15 @@ impl Grammar {
             return Err(ApiError::invalid(field, message));
         };
         if !multiples::are_bounded(&Value::Object(keys.clone())) {
-            metrics::limit_reached("grammar_multiples");
             let most = multiples::MOST;
             let message = format!(
                 "the least common multiple of all multipleOf in {field} must be at most {most}"
             );
-            return Err(ApiError::invalid(field, message));
+            return Err(ApiError::beyond(
+                LimitName::GrammarMultiples,
+                field,
+                message,
+            ));
         }
         // How, beside the schema, llguidance writes JSON. `oneOf` is followed as `anyOf`.
         let options = json!({"whitespace_pattern": JSON_SPACE, "coerce_one_of": true});

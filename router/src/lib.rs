@@ -13,6 +13,7 @@ mod exchange;
 pub mod generation;
 pub mod grammar;
 pub mod keys;
+pub mod limits;
 pub mod logging;
 pub mod metrics;
 #[cfg(feature = "mock-shard")]

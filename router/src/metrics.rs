@@ -8,9 +8,10 @@ use metrics::{
 };
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 
-use crate::error::{ApiError, Limit};
+use crate::error::ApiError;
 use crate::generation::Finished;
 use crate::keys::Tenant;
+use crate::limits::LimitName;
 use crate::pb;
 use crate::response_store::Bound;
 
@@ -148,18 +149,14 @@ pub(crate) fn request_queued(prompt_tokens: usize, max_new_tokens: u32) {
 /// A request was refused or failed.
 pub(crate) fn request_failed(error: &ApiError) {
     counter!(table::REQUEST_FAILURE.name, "err" => error.error_type()).increment(1);
-    if let ApiError::Overloaded { limit, .. } = error {
-        limit_hit(*limit);
+    if let Some(limit) = error.limit() {
+        limit_reached(limit);
     }
 }
 
-fn limit_hit(limit: Limit) {
-    limit_reached(limit.name());
-}
-
-/// A request was refused because of the bound of this name.
-pub(crate) fn limit_reached(limit: &'static str) {
-    counter!(table::LIMIT_HITS.name, "limit" => limit).increment(1);
+/// A limit was reached.
+pub(crate) fn limit_reached(limit: LimitName) {
+    counter!(table::LIMIT_HITS.name, "limit" => limit.name()).increment(1);
 }
 
 /// An answer is complete, `total` after its submission.

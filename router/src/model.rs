@@ -50,7 +50,6 @@ impl Model {
         Room {
             max_input_tokens: self.info.max_input_tokens,
             max_total_tokens: self.info.max_total_tokens,
-            vocab_size: self.info.vocab_size,
             watermark: self.watermark,
             eos_token_ids: &self.info.eos_token_ids,
         }

@@ -20,8 +20,10 @@ use crate::trace::Traces;
 
 pub(crate) mod body;
 mod connection;
+mod descriptors;
 
 use connection::Connections;
+pub use descriptors::connection_places;
 
 /// How often the recorder folds the histograms' samples together.
 const METRICS_UPKEEP: Duration = Duration::from_secs(5);

@@ -43,7 +43,12 @@ BAD = [
     Bad("no JSON", 400, body=b"\xff\xfe"),
     Bad("a list", 422, body=[]),
     Bad("oversized", 413, ("payload limit",), body=b'"' + b"x" * PAYLOAD_LIMIT + b'"'),
-    Bad("deeply nested", 400, body=b'{"inputs": "x", "parameters": {"grammar": ' + b"[" * 100_000),
+    Bad(
+        "deeply nested",
+        422,
+        ("at most 64",),
+        body=b'{"inputs": "x", "parameters": {"grammar": ' + b"[" * 100_000,
+    ),
     Bad("no inputs", 422, ("inputs",), body={}),
     Bad("inputs of a wrong type", 422, ("inputs",), body={"inputs": 5}),
     Bad("parameter of a wrong type", 422, ("top_k",), body=parameters(top_k="5")),

@@ -7,7 +7,7 @@ use bytesize::ByteSize;
 use text_generation_router::config::{ExecutorKind, ServeConfig};
 use text_generation_router::model::AppState;
 use text_generation_router::pb::EngineInfo;
-use text_generation_router::serve::Readiness;
+use text_generation_router::serve::{Readiness, connection_places};
 use tokio::sync::watch;
 
 /// Logs what is about to be started.
@@ -20,6 +20,7 @@ pub fn plan(config: &ServeConfig, address: SocketAddr) {
         quantize = model.quantize.map(tracing::field::debug),
         kv_cache_dtype = ?model.kv_cache_dtype,
         shards = config.engine.num_shard,
+        max_connections = connection_places(config.router.http.max_connections),
         %address,
         "loading the model"
     );

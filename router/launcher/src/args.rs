@@ -14,13 +14,15 @@ use clap::{Arg, ArgAction, Command, Error, Parser};
 use etcetera::BaseStrategy;
 use etcetera::base_strategy::Xdg;
 use serde::de::DeserializeOwned;
-use text_generation_router::config::{
-    Dtype, ExecutorKind, GrammarConfig, HttpLimits, KvCacheDtype, Limits, Quantize, Secret,
-};
+use text_generation_router::config::{Dtype, ExecutorKind, KvCacheDtype, Quantize, Secret};
 use tracing_subscriber::filter::Targets;
 
 use crate::error::EXIT_CODES;
 use crate::tgi::TgiArgs;
+
+mod limits;
+
+pub(crate) use limits::{GrammarArgs, HttpArgs, LimitArgs};
 
 /// Serve a language model over HTTP.
 ///
@@ -227,109 +229,6 @@ pub(crate) struct EngineArgs {
     /// Tokens in a KV page, for executors that leave the choice.
     #[arg(long, env, hide = true)]
     pub(crate) page_tokens: Option<u32>,
-}
-
-/// Bounds on requests.
-#[derive(Debug, Clone, clap::Args)]
-#[command(next_help_heading = "Request limits")]
-pub(crate) struct LimitArgs {
-    /// Requests in the server at once, waiting ones included; one more is answered 429.
-    #[arg(long, env, default_value_t = Limits::default().max_concurrent_requests)]
-    pub(crate) max_concurrent_requests: usize,
-    /// Prompt tokens that may wait in the queue; one more is answered 429.
-    #[arg(long, env, default_value_t = Limits::default().max_queued_tokens)]
-    pub(crate) max_queued_tokens: usize,
-    /// Seconds a request may wait in the queue.
-    #[arg(long, env, default_value_t = Limits::default().max_queue_seconds)]
-    pub(crate) max_queue_seconds: u64,
-    /// Seconds a request may take in all.
-    #[arg(long, env, default_value_t = Limits::default().request_timeout)]
-    pub(crate) request_timeout: u64,
-    /// Most answers drawn for one request (`best_of`).
-    #[arg(long, env, default_value_t = Limits::default().max_best_of)]
-    pub(crate) max_best_of: u32,
-    /// Stop strings of one request.
-    #[arg(long, env, default_value_t = Limits::default().max_stop_sequences)]
-    pub(crate) max_stop_sequences: usize,
-    /// Bytes of one stop string.
-    #[arg(long, env, default_value_t = Limits::default().max_stop_bytes)]
-    pub(crate) max_stop_bytes: usize,
-    /// Most likely tokens reported at each position.
-    #[arg(long, env, default_value_t = Limits::default().max_top_n_tokens)]
-    pub(crate) max_top_n_tokens: u32,
-    /// Prompts of one completion request.
-    #[arg(long, env, default_value_t = Limits::default().max_client_batch_size)]
-    pub(crate) max_client_batch_size: usize,
-    /// Messages of one chat request.
-    #[arg(long, env, default_value_t = Limits::default().max_messages)]
-    pub(crate) max_messages: usize,
-    /// Responses kept for /v1/responses to fetch and to continue; the oldest makes room. 0 keeps
-    /// none.
-    #[arg(long, env, default_value_t = Limits::default().max_stored_responses)]
-    pub(crate) max_stored_responses: usize,
-    /// Bytes of the kept responses, each with its whole conversation; the oldest makes room.
-    #[arg(long, env, default_value_t = Limits::default().max_stored_response_bytes)]
-    pub(crate) max_stored_response_bytes: usize,
-}
-
-/// Grammars, and bounds on them.
-#[derive(Debug, Clone, clap::Args)]
-#[command(next_help_heading = "Grammars")]
-pub(crate) struct GrammarArgs {
-    /// Refuse requests that bring a grammar, a schema or a response format.
-    #[arg(long, env, default_value_t = false, action = ArgAction::Set, value_name = "BOOL",
-          num_args = 0..=1, default_missing_value = "true",
-          value_parser = BoolishValueParser::new())]
-    pub(crate) disable_grammar_support: bool,
-    /// Bytes of one schema, expression or grammar.
-    #[arg(long, env, default_value_t = GrammarConfig::default().max_grammar_bytes)]
-    pub(crate) max_grammar_bytes: usize,
-    /// Milliseconds that making a parser of one may take.
-    #[arg(long, env, default_value_t = GrammarConfig::default().max_grammar_compile_ms)]
-    pub(crate) max_grammar_compile_ms: u64,
-    /// Symbols in the productions of one.
-    #[arg(long, env, default_value_t = GrammarConfig::default().max_grammar_size)]
-    pub(crate) max_grammar_size: usize,
-    /// Work of building the lexer of one, in nodes of regular expressions.
-    #[arg(long, env, default_value_t = GrammarConfig::default().max_grammar_fuel)]
-    pub(crate) max_grammar_fuel: u64,
-    /// States of the lexer of one, 1 to 2 kB each.
-    #[arg(long, env, default_value_t = GrammarConfig::default().max_grammar_lexer_states)]
-    pub(crate) max_grammar_lexer_states: usize,
-    /// Memory for what is known of grammars that were checked.
-    #[arg(long, env, value_name = "SIZE",
-          default_value_t = ByteSize(GrammarConfig::default().grammar_cache_bytes))]
-    pub(crate) grammar_cache: ByteSize,
-}
-
-/// Bounds on connections and bodies.
-#[derive(Debug, Clone, clap::Args)]
-#[command(next_help_heading = "Connection limits")]
-pub(crate) struct HttpArgs {
-    /// Bytes of one request body; one more is answered 413.
-    #[arg(long, env, default_value_t = HttpLimits::default().payload_limit)]
-    pub(crate) payload_limit: usize,
-    /// Bytes of all request bodies that are being read.
-    #[arg(long, env, default_value_t = HttpLimits::default().max_body_bytes_in_flight)]
-    pub(crate) max_body_bytes_in_flight: usize,
-    /// Open connections.
-    #[arg(long, env, default_value_t = HttpLimits::default().max_connections)]
-    pub(crate) max_connections: usize,
-    /// Bytes of a request's header section.
-    #[arg(long, env, default_value_t = HttpLimits::default().max_header_bytes)]
-    pub(crate) max_header_bytes: usize,
-    /// Lines of a request's header section.
-    #[arg(long, env, default_value_t = HttpLimits::default().max_headers)]
-    pub(crate) max_headers: usize,
-    /// Seconds for a request's header section.
-    #[arg(long, env, default_value_t = HttpLimits::default().header_timeout)]
-    pub(crate) header_timeout: u64,
-    /// Seconds for a request's body.
-    #[arg(long, env, default_value_t = HttpLimits::default().body_timeout)]
-    pub(crate) body_timeout: u64,
-    /// Seconds a client may leave a stream unread before it is cancelled.
-    #[arg(long, env, default_value_t = HttpLimits::default().write_stall_timeout)]
-    pub(crate) write_stall_timeout: u64,
 }
 
 /// The launcher's own behaviour; nothing of it reaches the configuration.

@@ -10,6 +10,8 @@ use crate::error::EXIT_CODES;
 use crate::ranges;
 use crate::tgi::{HEADING, TABLE};
 
+mod limits;
+
 const HEAD: &str = "\
 # Configuration
 

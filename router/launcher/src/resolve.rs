@@ -5,12 +5,11 @@ use std::path::Path;
 
 use http::HeaderValue;
 use text_generation_router::config::{
-    Dtype, EngineConfig, ExecutorKind, GrammarConfig, HttpLimits, KvCacheDtype, Limits,
-    ModelConfig, RouterConfig, ServeConfig,
+    Dtype, EngineConfig, ExecutorKind, KvCacheDtype, ModelConfig, RouterConfig, ServeConfig,
 };
 use text_generation_router::keys::TenantKey;
 
-use crate::args::{Args, EngineArgs, GrammarArgs, ModelArgs, ServerArgs};
+use crate::args::{Args, EngineArgs, ModelArgs, ServerArgs};
 use crate::parse::Parsed;
 
 #[cfg(test)]
@@ -236,7 +235,7 @@ fn into_config(args: Args, run_dir: &Path) -> ServeConfig {
     let api_keys = api_keys(&args.server).unwrap_or_default();
     ServeConfig {
         engine: engine_config(&args.engine, run_dir),
-        grammar: grammar_config(&args.grammar),
+        grammar: args.grammar.into(),
         model: ModelConfig {
             cache_dir: args.model.cache_dir(),
             model_id: args.model.model_id,
@@ -256,30 +255,8 @@ fn into_config(args: Args, run_dir: &Path) -> ServeConfig {
             api_keys_file: args.server.api_keys_file,
             open_metrics: args.server.open_metrics,
             cors_allow_origin: args.server.cors_allow_origin,
-            limits: Limits {
-                max_concurrent_requests: args.limits.max_concurrent_requests,
-                max_queued_tokens: args.limits.max_queued_tokens,
-                max_queue_seconds: args.limits.max_queue_seconds,
-                max_best_of: args.limits.max_best_of,
-                max_stop_sequences: args.limits.max_stop_sequences,
-                max_stop_bytes: args.limits.max_stop_bytes,
-                max_top_n_tokens: args.limits.max_top_n_tokens,
-                max_client_batch_size: args.limits.max_client_batch_size,
-                max_messages: args.limits.max_messages,
-                max_stored_responses: args.limits.max_stored_responses,
-                max_stored_response_bytes: args.limits.max_stored_response_bytes,
-                request_timeout: args.limits.request_timeout,
-            },
-            http: HttpLimits {
-                payload_limit: args.http.payload_limit,
-                max_body_bytes_in_flight: args.http.max_body_bytes_in_flight,
-                max_connections: args.http.max_connections,
-                max_header_bytes: args.http.max_header_bytes,
-                max_headers: args.http.max_headers,
-                header_timeout: args.http.header_timeout,
-                body_timeout: args.http.body_timeout,
-                write_stall_timeout: args.http.write_stall_timeout,
-            },
+            limits: args.limits.into(),
+            http: args.http.into(),
             otlp_endpoint: args.server.otlp_endpoint,
             otlp_service_name: args.server.otlp_service_name,
             validation_workers: args.server.validation_workers,
@@ -288,18 +265,6 @@ fn into_config(args: Args, run_dir: &Path) -> ServeConfig {
             lame_duck: args.server.lame_duck,
             graceful_termination_timeout: args.server.graceful_termination_timeout,
         },
-    }
-}
-
-fn grammar_config(grammar: &GrammarArgs) -> GrammarConfig {
-    GrammarConfig {
-        grammar_support: !grammar.disable_grammar_support,
-        max_grammar_bytes: grammar.max_grammar_bytes,
-        max_grammar_compile_ms: grammar.max_grammar_compile_ms,
-        max_grammar_size: grammar.max_grammar_size,
-        max_grammar_fuel: grammar.max_grammar_fuel,
-        max_grammar_lexer_states: grammar.max_grammar_lexer_states,
-        grammar_cache_bytes: grammar.grammar_cache.0,
     }
 }
 

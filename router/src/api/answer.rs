@@ -140,6 +140,7 @@ pub async fn start(
     if let Some(grammar) = &plan.grammar {
         model.grammars.check(grammar).await?;
     }
+    plan.check_biases(model.info.vocab_size)?;
     let seed = plan.seed.unwrap_or_else(rand::random);
     let start_one = |number| {
         let request = plan.fit(prompt.to_vec(), (seed, number), model.room())?;

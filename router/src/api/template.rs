@@ -4,6 +4,8 @@
 //! reproduces: its block trimming, `raise_exception`, `strftime_now`, plain `tojson`, Python string
 //! methods and `{% generation %}` marks. A render may use a bounded amount of fuel.
 
+use std::io;
+
 use jiff::Zoned;
 use minijinja::syntax::SyntaxConfig;
 use minijinja::value::{Kwargs, Serde};
@@ -13,10 +15,8 @@ use serde_json::Map;
 use serde_json::ser::{Formatter, PrettyFormatter};
 
 use crate::api::conversation::{Ending, ToolFormat};
-
-/// Work one render may do, in minijinja's unit: an instruction or 64 bytes. Enough for a thousand
-/// messages and tens of megabytes of text.
-const FUEL: u64 = 2_000_000;
+use crate::config::Limits;
+use crate::limits::LimitName;
 
 /// Marks the end of a message that the model is to continue; cut off after rendering.
 const CONTINUE_TAG: &str = "[[continue-final-message]]";
@@ -65,6 +65,8 @@ impl Message {
 #[derive(Debug)]
 pub struct ChatTemplate {
     environment: Environment<'static>,
+    /// Bytes that a conversation may become.
+    most_bytes: usize,
     bos: String,
     eos: String,
     tool_format: Option<&'static ToolFormat>,
@@ -76,22 +78,40 @@ pub struct ChatTemplate {
 
 /// The template does not compile, or does not accept the conversation.
 #[derive(Debug, thiserror::Error)]
-#[error("chat template: {0}")]
-pub struct TemplateError(String);
+#[error("chat template: {reason}")]
+pub struct TemplateError {
+    reason: String,
+    /// The limit that was reached, if one was.
+    pub limit: Option<LimitName>,
+}
+
+impl From<String> for TemplateError {
+    fn from(reason: String) -> Self {
+        Self {
+            reason,
+            limit: None,
+        }
+    }
+}
 
 impl ChatTemplate {
-    /// Compiles a template; `bos` and `eos` are the texts of these tokens.
+    /// Compiles a template; `bos` and `eos` are the texts of these tokens. A render stays within the
+    /// limits.
     ///
     /// # Errors
     /// When the source is no valid Jinja.
-    pub fn new(source: &str, bos: &str, eos: &str) -> Result<Self, TemplateError> {
+    pub fn new(
+        source: &str,
+        (bos, eos): (&str, &str),
+        limits: &Limits,
+    ) -> Result<Self, TemplateError> {
         let mut environment = Environment::new();
         let syntax = SyntaxConfig::builder()
             .trim_blocks(true)
             .lstrip_blocks(true)
             .build();
         environment.set_syntax(syntax.expect("the default delimiters are valid"));
-        environment.set_fuel(Some(FUEL));
+        environment.set_fuel(Some(limits.max_template_fuel));
         environment
             .set_unknown_method_callback(minijinja_contrib::pycompat::unknown_method_callback);
         environment.add_function("raise_exception", raise_exception);
@@ -102,6 +122,7 @@ impl ChatTemplate {
             .map_err(explain)?;
         let mut template = Self {
             tool_format: ToolFormat::of_template(source).filter(|_| reads_tools(&environment)),
+            most_bytes: limits.max_template_bytes,
             environment,
             bos: bos.to_owned(),
             eos: eos.to_owned(),
@@ -157,7 +178,7 @@ impl ChatTemplate {
         let text = self.render_all(&messages, tools, (false, variables))?;
         let end = text.rfind(CONTINUE_TAG).ok_or_else(|| {
             let reason = "it does not write the last message, which is to be continued";
-            TemplateError(reason.to_owned())
+            TemplateError::from(reason.to_owned())
         })?;
         Ok(text[..end].to_owned())
     }
@@ -178,7 +199,21 @@ impl ChatTemplate {
             tools => tools,
             ..Value::from(Serde(variables))
         };
-        template.render(variables).map_err(explain)
+        let mut text = Capped {
+            text: Vec::new(),
+            most: self.most_bytes,
+        };
+        match template.render_captured_to(variables, &mut text) {
+            Ok(_) => Ok(String::from_utf8(text.text).expect("templates write text")),
+            Err(error) if error.kind() == ErrorKind::WriteFailure => Err(TemplateError {
+                reason: format!(
+                    "the conversation as text has more than {} bytes, the limit; send less",
+                    self.most_bytes
+                ),
+                limit: Some(LimitName::TemplateBytes),
+            }),
+            Err(error) => Err(explain(error)),
+        }
     }
 }
 
@@ -203,10 +238,33 @@ fn explain(error: Error) -> TemplateError {
     let detail = error
         .detail()
         .map_or_else(|| error.kind().to_string(), str::to_owned);
-    TemplateError(match error.line() {
-        Some(line) => format!("{detail} (line {line})"),
-        None => detail,
-    })
+    TemplateError {
+        reason: match error.line() {
+            Some(line) => format!("{detail} (line {line})"),
+            None => detail,
+        },
+        limit: (error.kind() == ErrorKind::OutOfFuel).then_some(LimitName::TemplateFuel),
+    }
+}
+
+/// A text that grows up to a bound.
+struct Capped {
+    text: Vec<u8>,
+    most: usize,
+}
+
+impl io::Write for Capped {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        if bytes.len() > self.most - self.text.len() {
+            return Err(io::ErrorKind::FileTooLarge.into());
+        }
+        self.text.extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
 }
 
 fn raise_exception(message: String) -> Result<Value, Error> {

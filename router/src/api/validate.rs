@@ -5,6 +5,7 @@
 use crate::api::conversation::Turn;
 use crate::error::ApiError;
 use crate::grammar::Grammar;
+use crate::limits::LimitName;
 use crate::request::{Sampling, ValidRequest, Watermark};
 
 mod check;
@@ -53,6 +54,25 @@ pub struct Plan {
     pub progress: bool,
     /// Whether the answers are marked as generated.
     pub watermark: bool,
+    /// What the request's fields are called.
+    pub names: Names,
+}
+
+/// The fields that [`Plan::fit`] complains about, as the request's dialect calls them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Names {
+    /// The prompt's.
+    pub prompt: &'static str,
+    /// That of the answer's length.
+    pub length: &'static str,
+}
+
+impl Names {
+    /// Those of the native routes.
+    pub const NATIVE: Self = Self {
+        prompt: "inputs",
+        length: "max_new_tokens",
+    };
 }
 
 /// What a model has room for.
@@ -62,8 +82,6 @@ pub struct Room<'a> {
     pub max_input_tokens: u32,
     /// Longest prompt and answer together, in tokens.
     pub max_total_tokens: u32,
-    /// Every token id is below it.
-    pub vocab_size: u32,
     /// The watermark of answers that shall have one.
     pub watermark: Watermark,
     /// Ids that end an answer.
@@ -109,6 +127,7 @@ impl Default for Plan {
             prompt_logprobs: false,
             progress: false,
             watermark: false,
+            names: Names::NATIVE,
         }
     }
 }
@@ -133,6 +152,19 @@ impl Plan {
         self.sampling.temperature > 0.0
     }
 
+    /// Checks the biased tokens, of which a vocabulary of this size has to know all.
+    ///
+    /// # Errors
+    /// When it does not.
+    pub fn check_biases(&self, vocab_size: u32) -> Result<(), ApiError> {
+        let mut biased = self.logit_bias.iter();
+        let Some((id, _)) = biased.find(|(id, _)| *id >= vocab_size) else {
+            return Ok(());
+        };
+        let message = format!("logit_bias: token ids must be below {vocab_size}, got {id}");
+        Err(invalid("logit_bias", message))
+    }
+
     /// The request for answer number `answer`, whose generator is keyed by `seed` and that number.
     ///
     /// # Errors
@@ -144,18 +176,17 @@ impl Plan {
         room: Room<'_>,
     ) -> Result<ValidRequest, ApiError> {
         if let Some(keep) = self.truncate {
-            at_most("truncate", keep, room.max_input_tokens)?;
+            at_most(
+                LimitName::InputTokens,
+                "truncate",
+                keep,
+                room.max_input_tokens,
+            )?;
             tokens.drain(..tokens.len().saturating_sub(keep as usize));
         }
-        let mut biased = self.logit_bias.iter();
-        if let Some((id, _)) = biased.find(|(id, _)| *id >= room.vocab_size) {
-            let message = format!(
-                "logit_bias: token ids must be below {}, got {id}",
-                room.vocab_size
-            );
-            return Err(invalid("logit_bias", message));
-        }
-        let max_new_tokens = max_new_tokens(tokens.len(), self.max_new_tokens, room)?;
+        let max_new_tokens = self
+            .names
+            .room_left(tokens.len(), self.max_new_tokens, room)?;
         let seed = if self.is_sampled() {
             seed.wrapping_add(u64::from(answer))
         } else {
@@ -184,37 +215,38 @@ impl Plan {
     }
 }
 
-/// Room for the answer to a prompt of `input` tokens, when `wanted` are asked for.
-fn max_new_tokens(input: usize, wanted: Option<u32>, room: Room<'_>) -> Result<u32, ApiError> {
-    let (longest, total) = (room.max_input_tokens, room.max_total_tokens);
-    if input == 0 {
-        return Err(invalid(
-            "inputs",
-            "the prompt has no tokens, it needs at least 1",
-        ));
-    }
-    let fitting = u32::try_from(input)
-        .ok()
-        .filter(|&input| input <= longest && input < total);
-    let Some(input) = fitting else {
-        let limit = longest.min(total.saturating_sub(1));
-        return Err(invalid(
-            "inputs",
-            format!(
-                "the prompt has {input} tokens, the limit is {limit}; shorten it or set truncate"
-            ),
-        ));
-    };
-    match wanted {
-        None => Ok(total - input),
-        Some(wanted) if wanted <= total - input => Ok(wanted),
-        Some(wanted) => Err(invalid(
-            "max_new_tokens",
-            format!(
-                "prompt tokens + max_new_tokens must be at most {total}, got {input} + {wanted}; \
-                 shorten the prompt or ask for fewer tokens"
-            ),
-        )),
+impl Names {
+    /// Room for the answer to a prompt of `input` tokens, when `wanted` are asked for.
+    fn room_left(self, input: usize, wanted: Option<u32>, room: Room<'_>) -> Result<u32, ApiError> {
+        let Self { prompt, length } = self;
+        let (longest, total) = (room.max_input_tokens, room.max_total_tokens);
+        if input == 0 {
+            let message = "the prompt has no tokens, it needs at least 1";
+            return Err(invalid(prompt, message));
+        }
+        let fitting = u32::try_from(input)
+            .ok()
+            .filter(|&input| input <= longest && input < total);
+        let Some(input) = fitting else {
+            let limit = longest.min(total.saturating_sub(1));
+            let way = match self {
+                Self::NATIVE => "shorten it or set truncate",
+                _ => "shorten it",
+            };
+            let message = format!("the prompt has {input} tokens, the limit is {limit}; {way}");
+            return Err(ApiError::beyond(LimitName::InputTokens, prompt, message));
+        };
+        match wanted {
+            None => Ok(total - input),
+            Some(wanted) if wanted <= total - input => Ok(wanted),
+            Some(wanted) => {
+                let message = format!(
+                    "prompt tokens + {length} must be at most {total}, got {input} + {wanted}; \
+                     shorten the prompt or ask for fewer tokens"
+                );
+                Err(ApiError::beyond(LimitName::TotalTokens, length, message))
+            }
+        }
     }
 }
 

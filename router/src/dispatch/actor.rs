@@ -166,7 +166,7 @@ impl Actor {
 
     fn on_step(&mut self, step: pb::Step) {
         let Some(shard) = &mut self.shard else { return };
-        let write_stall = self.admission.limits.write_stall;
+        let slack = self.admission.limits.slack;
         for run in step.prompt_logprobs {
             if let Some(id) = shard.in_flight.prompt(run) {
                 shard.cancels.push_back(cancel(id, None));
@@ -176,7 +176,7 @@ impl Actor {
             shard.in_flight.progress(progress);
         }
         for token in step.tokens {
-            if let Some(id) = shard.in_flight.token(token, write_stall) {
+            if let Some(id) = shard.in_flight.token(token, slack) {
                 shard.cancels.push_back(cancel(id, None));
             }
         }

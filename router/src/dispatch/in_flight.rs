@@ -12,8 +12,14 @@ use crate::metrics;
 use crate::pb;
 use crate::queue::{Entry, Ticket};
 
-/// Events that may wait before their reader counts as behind.
-const READER_SLACK: usize = 512;
+/// How far a reader may be behind.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Slack {
+    /// Events that may wait before it counts as behind.
+    pub(super) events: usize,
+    /// How long it may be.
+    pub(super) stall: Duration,
+}
 
 /// Reports of progress that may wait for their reader; further ones are dropped.
 const MAX_REPORTS: usize = 2;
@@ -90,13 +96,13 @@ impl InFlight {
     }
 
     /// Passes a token on. Returns the request's id when it must be cancelled because of it.
-    pub(super) fn token(&mut self, token: pb::Token, write_stall: Duration) -> Option<u64> {
+    pub(super) fn token(&mut self, token: pb::Token, slack: Slack) -> Option<u64> {
         let id = token.request_id;
         let Some(request) = self.requests.get_mut(&id) else {
             metrics::unknown_event();
             return None;
         };
-        let error = request.as_mut()?.token(token, write_stall)?;
+        let error = request.as_mut()?.token(token, slack)?;
         let running = request.take()?;
         running.end(Event::Failed(error));
         Some(id)
@@ -144,7 +150,7 @@ impl InFlight {
 
 impl Running {
     /// Passes a token on; returns why the request must end instead.
-    fn token(&mut self, token: pb::Token, write_stall: Duration) -> Option<ApiError> {
+    fn token(&mut self, token: pb::Token, slack: Slack) -> Option<ApiError> {
         if token.index != self.next_index {
             let message = format!(
                 "the shard sent token {} in the place of {}",
@@ -167,8 +173,8 @@ impl Running {
         }
         self.next_index += 1;
         self.last_token = now;
-        if self.reader_stalls(now, write_stall) {
-            return Some(ApiError::SlowReader(write_stall));
+        if self.reader_stalls(now, slack) {
+            return Some(ApiError::SlowReader(slack.stall));
         }
         if let Some(prompt) = self.prompt.take() {
             // As below.
@@ -218,13 +224,13 @@ impl Running {
         }));
     }
 
-    fn reader_stalls(&mut self, now: Instant, write_stall: Duration) -> bool {
+    fn reader_stalls(&mut self, now: Instant, slack: Slack) -> bool {
         let unread = self.events.max_capacity() - self.events.capacity();
-        if unread < READER_SLACK {
+        if unread < slack.events {
             self.behind_since = None;
             return false;
         }
-        now - *self.behind_since.get_or_insert(now) >= write_stall
+        now - *self.behind_since.get_or_insert(now) >= slack.stall
     }
 
     fn finished(self, outcome: Option<pb::finished::Outcome>) {

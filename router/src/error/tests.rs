@@ -136,7 +136,15 @@ fn every_error_has_its_status_and_type() {
             404,
             "response_not_found",
         ),
-        (ApiError::TemplateError(text()), 422, "template_error"),
+        (
+            ApiError::TemplateError {
+                message: text(),
+                limit: None,
+            },
+            422,
+            "template_error",
+        ),
+        (ApiError::BodyTooSlow(1024), 408, "body_too_slow"),
         (overloaded(), 429, "overloaded"),
         (
             ApiError::Unavailable {

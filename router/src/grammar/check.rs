@@ -16,6 +16,7 @@ use super::parsers::Parsers;
 use crate::api::tokenizer::WORKER_LIMIT;
 use crate::config::GrammarConfig;
 use crate::error::ApiError;
+use crate::limits::LimitName;
 use crate::metrics;
 use crate::pb::EngineInfo;
 use crate::rate::retry_after;
@@ -37,14 +38,14 @@ const ENTRY_BYTES: usize = 128;
 /// What is wrong with a grammar, if anything.
 pub(super) type Verdict = Result<(), Arc<str>>;
 
-/// What llguidance calls its limits, and what our metrics call them.
-const LIMITS: [(&str, &str); 6] = [
-    ("grammar size", "grammar_size"),
-    ("schema too large", "grammar_size"),
-    ("initial lexer configuration", "grammar_fuel"),
-    ("initial_lexer_fuel", "grammar_fuel"),
-    ("fuel exhausted", "grammar_fuel"),
-    ("LexerTooComplex", "grammar_lexer_states"),
+/// What llguidance calls its limits, and what we do.
+const LIMITS: [(&str, LimitName); 6] = [
+    ("grammar size", LimitName::GrammarSize),
+    ("schema too large", LimitName::GrammarSize),
+    ("initial lexer configuration", LimitName::GrammarFuel),
+    ("initial_lexer_fuel", LimitName::GrammarFuel),
+    ("fuel exhausted", LimitName::GrammarFuel),
+    ("LexerTooComplex", LimitName::GrammarStates),
 ];
 
 /// Checks the grammars of one model's requests.
@@ -104,9 +105,8 @@ impl Grammars {
             parsers.map_err(|reason| ApiError::invalid(field, format!("{field}: {reason}")))?;
         let (bytes, most) = (grammar.bytes, self.config.max_grammar_bytes);
         if bytes > most {
-            metrics::limit_reached("grammar_bytes");
             let message = format!("{field} must have at most {most} bytes, got {bytes}");
-            return Err(ApiError::invalid(field, message));
+            return Err(ApiError::beyond(LimitName::GrammarBytes, field, message));
         }
         let work = self.parse(parsers, grammar);
         let verdict = self
@@ -114,10 +114,11 @@ impl Grammars {
             .get_or_insert_async(&grammar.source, work)
             .await?;
         verdict.map_err(|reason| {
-            if let Some((_, limit)) = LIMITS.iter().find(|(text, _)| reason.contains(text)) {
-                metrics::limit_reached(limit);
+            let message = format!("{field} cannot be followed: {reason}");
+            match LIMITS.iter().find(|(text, _)| reason.contains(text)) {
+                Some((_, limit)) => ApiError::beyond(*limit, field, message),
+                None => ApiError::invalid(field, message),
             }
-            ApiError::invalid(field, format!("{field} cannot be followed: {reason}"))
         })
     }
 
@@ -140,13 +141,12 @@ impl Grammars {
             Ok(Ok(verdict)) => Ok(verdict),
             Ok(Err(_)) => Ok(Err("its parser failed".into())),
             Err(_) => {
-                metrics::limit_reached("grammar_compile_time");
                 let (field, limit) = (grammar.field, self.config.max_grammar_compile_ms);
                 let message = format!(
                     "{field} cannot be followed: making a parser of it took longer than {limit} \
                      ms; send a simpler one"
                 );
-                Err(ApiError::invalid(field, message))
+                Err(ApiError::beyond(LimitName::GrammarTime, field, message))
             }
         }
     }

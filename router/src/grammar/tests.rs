@@ -40,7 +40,7 @@ fn lark(grammar: &str) -> Grammar {
 
 async fn refusal(grammars: &Grammars, grammar: &Grammar) -> String {
     match grammars.check(grammar).await {
-        Err(ApiError::Invalid { param, message }) => {
+        Err(ApiError::Invalid { param, message, .. }) => {
             assert_eq!(param.as_deref(), Some(FIELD));
             assert!(message.contains(FIELD), "{message}");
             message

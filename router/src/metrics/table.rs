@@ -98,8 +98,8 @@ table! {
         REQUEST_SUCCESS = counter("tgi_request_success", Requests, "answers completed").of_tgi();
         REQUEST_FAILURE = counter("tgi_request_failure", Requests, "requests refused or failed")
             .by(&[("err", "`error_type` of the error")]).of_tgi();
-        LIMIT_HITS = counter("tgi_limit_hits", Requests, "requests refused because of a bound")
-            .by(&[("limit", "name of the bound")]);
+        LIMIT_HITS = counter("tgi_limit_hits", Requests, "times that a limit was reached")
+            .by(&[("limit", "its name in `docs/limits.md`")]);
         DISCONNECTS = counter("tgi_disconnects", Requests,
             "answers aborted because their client left");
         REQUEST_DURATION = histogram("tgi_request_duration", Seconds,

@@ -1,19 +1,24 @@
 //! Request bodies: received whole, within their bounds, before any handler runs.
 
+use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::body::{Body, HttpBody};
+use axum::body::{Body, Bytes, HttpBody};
 use axum::extract::{Request, State};
 use axum::middleware::Next;
 use axum::response::Response;
+use bytes::BytesMut;
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use tokio::sync::{Semaphore, SemaphorePermit};
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout_at};
 
 use crate::config::HttpLimits;
 use crate::error::{ApiError, Limit};
 use crate::rate::Rate;
+
+/// How long a body may take before its rate counts.
+const RATE_GRACE: Duration = Duration::from_secs(5);
 
 /// Unit of the bound on bytes in flight.
 const BLOCK: usize = 1024;
@@ -24,6 +29,8 @@ pub(crate) struct Bodies {
     payload_limit: usize,
     bytes_in_flight: usize,
     body_timeout: Duration,
+    /// Bytes a second.
+    least_rate: usize,
     free_blocks: Arc<Semaphore>,
     /// Bytes received of one body.
     rate: Arc<Rate>,
@@ -38,6 +45,7 @@ impl Bodies {
             payload_limit: limits.payload_limit,
             bytes_in_flight,
             body_timeout: Duration::from_secs(limits.body_timeout),
+            least_rate: limits.min_body_rate,
             free_blocks: Arc::new(Semaphore::new(blocks)),
             rate: Arc::default(),
         }
@@ -59,6 +67,44 @@ impl Bodies {
                 retry_after: self.rate.retry_after(bytes),
             })
     }
+
+    /// The whole body.
+    async fn receive(&self, body: Body) -> Result<Bytes, ApiError> {
+        let mut body = Limited::new(body, self.payload_limit);
+        let mut whole = BytesMut::new();
+        let started = Instant::now();
+        loop {
+            let wait = self.patience(whole.len());
+            let frame = match timeout_at(started + wait, body.frame()).await {
+                Err(_) if wait < self.body_timeout => {
+                    return Err(ApiError::BodyTooSlow(self.least_rate));
+                }
+                Err(_) => return Err(ApiError::BodyTimeout(self.body_timeout)),
+                Ok(None) => return Ok(whole.freeze()),
+                Ok(Some(frame)) => frame,
+            };
+            match frame {
+                // Trailers are nothing to us.
+                Ok(frame) => whole.extend(frame.into_data()),
+                Err(error) if error.is::<LengthLimitError>() => {
+                    return Err(ApiError::PayloadTooLarge);
+                }
+                Err(error) => {
+                    let message = format!("the body could not be read: {error}");
+                    return Err(ApiError::BadJson(message));
+                }
+            }
+        }
+    }
+
+    /// How long after its start a body of which this much came may still be waited for.
+    fn patience(&self, received: usize) -> Duration {
+        let Some(rate) = NonZeroUsize::new(self.least_rate) else {
+            return self.body_timeout;
+        };
+        let earned = Duration::from_secs_f64(received as f64 / rate.get() as f64);
+        (RATE_GRACE + earned).min(self.body_timeout)
+    }
 }
 
 /// Middleware that puts the whole body in the place of the one that is still coming.
@@ -73,21 +119,12 @@ pub(crate) async fn receive_body(
     let (parts, body) = request.into_parts();
     let whole = {
         let _room = bodies.reserve(&body)?;
-        let receive = Limited::new(body, bodies.payload_limit).collect();
-        match timeout(bodies.body_timeout, receive).await {
-            Err(_) => return Err(ApiError::BodyTimeout(bodies.body_timeout)),
-            Ok(Err(error)) if error.is::<LengthLimitError>() => {
-                return Err(ApiError::PayloadTooLarge);
-            }
-            Ok(Err(error)) => {
-                return Err(ApiError::BadJson(format!(
-                    "the body could not be read: {error}"
-                )));
-            }
-            Ok(Ok(whole)) => whole.to_bytes(),
-        }
+        bodies.receive(body).await?
     };
     Ok(next
         .run(Request::from_parts(parts, Body::from(whole)))
         .await)
 }
+
+#[cfg(test)]
+mod tests;

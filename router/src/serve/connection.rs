@@ -22,7 +22,9 @@ use tokio_util::task::TaskTracker;
 use tower::ServiceExt;
 
 use crate::config::HttpLimits;
+use crate::limits::LimitName;
 use crate::metrics;
+use crate::serve::descriptors::connection_places;
 
 /// Pause when the system has no resources for another connection.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
@@ -62,9 +64,19 @@ impl Connections {
             drain: CancellationToken::new(),
             abort: CancellationToken::new(),
         };
+        let (wanted, places) = (
+            limits.max_connections,
+            connection_places(limits.max_connections),
+        );
+        if places < wanted {
+            tracing::warn!(
+                "at most {places} connections of --max-connections {wanted} can be open: raise the \
+                 system's limit on open files (ulimit -n)"
+            );
+        }
         Self {
             settings,
-            places: Arc::new(Semaphore::new(limits.max_connections)),
+            places: Arc::new(Semaphore::new(places)),
             tasks: TaskTracker::new(),
         }
     }
@@ -72,6 +84,9 @@ impl Connections {
     /// Accepts for ever. Connections beyond the bound wait in the system's backlog.
     pub(super) async fn accept(&mut self, listener: &TcpListener) -> Infallible {
         loop {
+            if self.places.available_permits() == 0 {
+                metrics::limit_reached(LimitName::Connections);
+            }
             let place = Arc::clone(&self.places).acquire_owned().await;
             let place = place.expect("the semaphore is never closed");
             match listener.accept().await {
@@ -160,7 +175,7 @@ async fn serve(stream: TcpStream, settings: Settings, _place: OwnedSemaphorePerm
     };
     tokio::select! {
         end = connection.as_mut() => return note(end),
-        () = silent => return,
+        () = silent => return metrics::limit_reached(LimitName::HeaderTime),
         () = drain.cancelled() => connection.as_mut().graceful_shutdown(),
         () = abort.cancelled() => return,
     }
@@ -173,5 +188,27 @@ async fn serve(stream: TcpStream, settings: Settings, _place: OwnedSemaphorePerm
 fn note(end: Result<(), Box<dyn Error + Send + Sync>>) {
     if let Err(error) = end {
         tracing::debug!("a connection ended: {error}");
+        if let Some(limit) = broken_limit(&*error) {
+            metrics::limit_reached(limit);
+        }
+    }
+}
+
+/// The limit that ended a connection of HTTP/1, if one did. hyper answers 431 itself, to streams of
+/// HTTP/2 without an end of their connection.
+fn broken_limit(error: &(dyn Error + Send + Sync + 'static)) -> Option<LimitName> {
+    let error = error.downcast_ref::<hyper::Error>()?;
+    let stalled = || {
+        let source = error
+            .source()
+            .and_then(|source| source.downcast_ref::<io::Error>());
+        source.is_some_and(|source| source.kind() == io::ErrorKind::TimedOut)
+    };
+    if error.is_parse_too_large() {
+        Some(LimitName::Headers)
+    } else if error.is_timeout() {
+        Some(LimitName::HeaderTime)
+    } else {
+        stalled().then_some(LimitName::SlowReader)
     }
 }

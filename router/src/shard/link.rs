@@ -13,7 +13,7 @@ pub(crate) use super::client::endpoint;
 use super::client::{ShardClient, ShardFault};
 use crate::api::template::ChatTemplate;
 use crate::api::tokenizer::Tokenizer;
-use crate::config::GrammarConfig;
+use crate::config::ServeConfig;
 use crate::dispatch::Dispatcher;
 use crate::grammar::Grammars;
 use crate::metrics;
@@ -128,11 +128,10 @@ impl Link {
             return Ok(Arc::clone(model));
         }
         let mut assets = client.assets().await?;
-        let workers = self.state.config().router.validation_workers;
-        let grammar = self.state.config().grammar.clone();
+        let config = self.state.config().clone();
         let (tokenizer, template, grammars) = {
             let info = info.clone();
-            let read = move || read_assets(&mut assets, &info, workers, &grammar);
+            let read = move || read_assets(&mut assets, &info, &config);
             let read = tokio::task::spawn_blocking(read).await;
             read.map_err(|panic| ShardFault::Asset(panic.to_string()))??
         };
@@ -169,19 +168,18 @@ fn is_same(one: &EngineInfo, other: &EngineInfo) -> bool {
 fn read_assets(
     assets: &mut HashMap<String, Vec<u8>>,
     info: &EngineInfo,
-    workers: usize,
-    grammar: &GrammarConfig,
+    config: &ServeConfig,
 ) -> Result<(Tokenizer, Option<ChatTemplate>, Grammars), ShardFault> {
     let bad = |name: &str, reason: String| ShardFault::Asset(format!("{name}: {reason}"));
     let tokenizer = assets.remove(TOKENIZER);
     let tokenizer = tokenizer.ok_or_else(|| bad(TOKENIZER, "it is missing".into()))?;
-    let grammars = Grammars::new(&tokenizer, info, grammar);
-    let tokenizer = Tokenizer::from_bytes(&tokenizer, workers)
+    let grammars = Grammars::new(&tokenizer, info, &config.grammar);
+    let tokenizer = Tokenizer::from_bytes(&tokenizer, config.router.validation_workers)
         .map_err(|error| bad(TOKENIZER, error.to_string()))?;
     let template = assets.remove(TEMPLATE).map(|source| {
         let source = String::from_utf8(source).map_err(|error| bad(TEMPLATE, error.to_string()))?;
-        ChatTemplate::new(&source, &info.bos_token, &info.eos_token)
-            .map_err(|error| bad(TEMPLATE, error.to_string()))
+        let (ends, limits) = ((&*info.bos_token, &*info.eos_token), &config.router.limits);
+        ChatTemplate::new(&source, ends, limits).map_err(|error| bad(TEMPLATE, error.to_string()))
     });
     Ok((tokenizer, template.transpose()?, grammars))
 }

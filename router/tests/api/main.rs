@@ -9,6 +9,7 @@ mod fields;
 #[path = "../../src/api/tokenizer/fixture.rs"]
 mod fixture;
 mod hosts;
+mod limits;
 mod messages;
 mod native;
 mod nulls;

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use text_generation_router::config::{
-    Dtype, ExecutorKind, KvCacheDtype, Limits, Quantize, ServeConfig,
+    Dtype, ExecutorKind, HttpLimits, KvCacheDtype, Limits, Quantize, ServeConfig,
 };
 
 use super::*;
@@ -260,7 +260,9 @@ fn every_flag() -> ServeConfig {
         --max-stored-responses 28 --max-stored-response-bytes 29 \
         --payload-limit 20 --max-body-bytes-in-flight 21 --max-connections 22 \
         --max-header-bytes 23 --max-headers 24 --header-timeout 25 --body-timeout 26 \
-        --write-stall-timeout 27";
+        --write-stall-timeout 27 --max-n 37 --max-tools 38 --max-tool-bytes 39 --max-logit-bias 40 \
+        --max-template-fuel 4100 --max-template-bytes 42 --min-body-rate 43 --max-json-depth 44 \
+        --max-unread-events 45";
     resolved(&text.split_whitespace().collect::<Vec<_>>()).expect("every flag is right")
 }
 

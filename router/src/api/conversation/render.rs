@@ -7,15 +7,19 @@ use serde_json::Value;
 
 use super::format::{HERMES, ToolFormat};
 use super::reader::{Calls, Reader};
-use super::{Conversation, Ending, Message, ToolChoice, generic};
+use super::{Conversation, Ending, Message, Tool, ToolChoice, generic};
 use crate::api::template::{self, ChatTemplate};
 use crate::api::validate::invalid;
 use crate::config::Limits;
 use crate::error::ApiError;
+use crate::limits::LimitName;
 use crate::model::Model;
 
 /// Calls that one answer may hold when they are forced.
 const MOST_FORCED_CALLS: usize = 16;
+
+/// Bytes of a tool's name, as at Anthropic; OpenAI takes 64.
+const MOST_NAME_BYTES: usize = 128;
 
 /// A prompt, and how its answers are to be read.
 #[derive(Debug)]
@@ -44,11 +48,7 @@ impl Conversation {
     /// When there are too many messages or none, the choice names no tool, the model has no
     /// template, or the template refuses the messages.
     pub fn render(mut self, model: &Model, limits: &Limits) -> Result<Turn, ApiError> {
-        let (count, most) = (self.messages.len(), limits.max_messages);
-        if count == 0 || count > most {
-            let message = format!("messages must have 1 to {most} entries, got {count}");
-            return Err(invalid("messages", message));
-        }
+        self.check_sizes(limits)?;
         self.check_choice()?;
         self.check_ending()?;
         if self.choice == ToolChoice::None {
@@ -56,7 +56,10 @@ impl Conversation {
         }
         let template = model.template.as_ref().ok_or_else(|| {
             let reason = "the model has no chat template; use /v1/completions or /generate";
-            ApiError::TemplateError(reason.to_owned())
+            ApiError::TemplateError {
+                message: reason.to_owned(),
+                limit: None,
+            }
         })?;
         let format = template.tool_format().unwrap_or(&HERMES);
         let calls = self.calls(format);
@@ -71,6 +74,40 @@ impl Conversation {
             text: self.text(template)?,
             calls,
         })
+    }
+
+    fn check_sizes(&self, limits: &Limits) -> Result<(), ApiError> {
+        let (count, most) = (self.messages.len(), limits.max_messages);
+        if count == 0 {
+            let message = format!("messages must have 1 to {most} entries, got 0");
+            return Err(invalid("messages", message));
+        }
+        if count > most {
+            let message = format!("messages must have 1 to {most} entries, got {count}");
+            return Err(ApiError::beyond(LimitName::Messages, "messages", message));
+        }
+        let (count, most) = (self.tools.len(), limits.max_tools);
+        if count > most {
+            let message = format!("tools must have at most {most} entries, got {count}");
+            return Err(ApiError::beyond(LimitName::Tools, "tools", message));
+        }
+        if let Some(tool) = self.tools.iter().find(|tool| !is_name(&tool.name)) {
+            let message = format!(
+                "a tool's name must have 1 to {MOST_NAME_BYTES} letters, digits, _ and -, got {:?}",
+                tool.name
+            );
+            return Err(invalid("tools", message));
+        }
+        let bytes = |tool: &Tool| tool.definition().to_string().len();
+        let (bytes, most) = (
+            self.tools.iter().map(bytes).sum::<usize>(),
+            limits.max_tool_bytes,
+        );
+        if bytes > most {
+            let message = format!("tools must have at most {most} bytes together, got {bytes}");
+            return Err(ApiError::beyond(LimitName::ToolBytes, "tools", message));
+        }
+        Ok(())
     }
 
     fn check_choice(&self) -> Result<(), ApiError> {
@@ -142,6 +179,12 @@ impl Conversation {
         };
         Ok(rendered)
     }
+}
+
+/// Whether a tool can have this name: templates and grammars write it as it is.
+fn is_name(name: &str) -> bool {
+    let is_fit = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'-';
+    (1..=MOST_NAME_BYTES).contains(&name.len()) && name.bytes().all(is_fit)
 }
 
 /// A message for a template that knows tools.

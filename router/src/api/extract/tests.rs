@@ -49,6 +49,45 @@ fn deep_nesting_is_refused() {
 }
 
 #[test]
+fn a_field_that_is_absent_is_named() {
+    let missing = |body: &str| parse::<GenerateRequest>(body.as_bytes()).unwrap_err();
+    let ApiError::Invalid { param, message, .. } = missing("{}") else {
+        panic!("another error");
+    };
+    assert_eq!(param.as_deref(), Some("inputs"));
+    assert!(message.starts_with("missing field `inputs`"), "{message}");
+    let ApiError::Invalid { param, message, .. } = missing("\"`x`\"") else {
+        panic!("another error");
+    };
+    assert_eq!(param, None);
+    assert!(message.starts_with("invalid type: string"), "{message}");
+}
+
+#[test]
+fn depth_is_bounded_on_both_sides_and_strings_do_not_count() {
+    for (body, depth) in [
+        ("1", 0),
+        ("[]", 1),
+        (r#"{"a": [{"b": []}], "c": []}"#, 4),
+        (r#"["[[[", {"{\"[[": "\\"}, "\\\"[["]"#, 2),
+        ("[[[", 3),
+        (r#"["[[["#, 1),
+        ("]]]][[", 2),
+        (r#"["\"#, 1),
+    ] {
+        assert!(!is_deeper(body.as_bytes(), depth), "{body}");
+        assert!(
+            depth == 0 || is_deeper(body.as_bytes(), depth - 1),
+            "{body}"
+        );
+    }
+    assert_eq!(check_depth(b"[[]]", 2), Ok(()));
+    let error = check_depth(b"[[[]]]", 2).unwrap_err();
+    assert_eq!(error.limit(), Some(LimitName::JsonDepth));
+    assert!(error.to_string().contains("at most 2 arrays"), "{error}");
+}
+
+#[test]
 fn only_json_is_taken() {
     let check = |value: &'static str| {
         let mut headers = HeaderMap::new();

@@ -1,4 +1,5 @@
 use super::*;
+use crate::config::Limits;
 
 const CHATML: &str = "{% for message in messages %}{{'<|im_start|>' + message['role'] + '\n' + \
     message['content'] + '<|im_end|>' + '\n'}}{% endfor %}{% if add_generation_prompt %}\
@@ -8,8 +9,12 @@ fn message(role: &str, content: &str) -> Message {
     Message::text(role, content)
 }
 
+fn compile(source: &str, limits: &Limits) -> Result<ChatTemplate, TemplateError> {
+    ChatTemplate::new(source, ("<s>", "</s>"), limits)
+}
+
 fn render(source: &str, messages: &[Message]) -> Result<String, String> {
-    let template = ChatTemplate::new(source, "<s>", "</s>").map_err(|error| error.to_string())?;
+    let template = compile(source, &Limits::default()).map_err(|error| error.to_string())?;
     template
         .render(messages, &[], (Ending::Auto, &Map::new()))
         .map_err(|error| error.to_string())
@@ -56,7 +61,7 @@ fn refuses_to_continue_a_message_that_the_template_leaves_out() {
 
 #[test]
 fn ends_as_it_is_told() {
-    let template = ChatTemplate::new(CHATML, "", "").unwrap();
+    let template = compile(CHATML, &Limits::default()).unwrap();
     let messages = [message("user", "Hi"), message("assistant", "Well")];
     let none = Map::new();
     let render = |ending| template.render(&messages, &[], (ending, &none)).unwrap();
@@ -82,7 +87,7 @@ fn ends_as_it_is_told() {
 #[test]
 fn is_told_more_than_messages_but_nothing_else_in_their_place() {
     let source = "{{ enable_thinking }} {{ deep.list[0] }} {{ messages | length }}";
-    let template = ChatTemplate::new(source, "", "").unwrap();
+    let template = compile(source, &Limits::default()).unwrap();
     let told =
         serde_json::json!({"enable_thinking": false, "deep": {"list": ["x"]}, "messages": []});
     let told = told.as_object().expect("an object");
@@ -158,5 +163,30 @@ fn tools_are_none() {
     assert_eq!(
         render("{% if tools is none %}-{% endif %}", &[]).unwrap(),
         "-"
+    );
+}
+
+#[test]
+fn work_and_text_are_bounded_from_both_sides() {
+    let messages = [message("user", &"x".repeat(1000))];
+    let reached = |limits: &Limits| {
+        let template = compile(CHATML, limits).expect("it compiles");
+        template
+            .render(&messages, &[], (Ending::Auto, &Map::new()))
+            .map(|text| text.len())
+            .map_err(|error| error.limit)
+    };
+    let limited = |max_template_fuel, max_template_bytes| Limits {
+        max_template_fuel,
+        max_template_bytes,
+        ..Limits::default()
+    };
+    let length = reached(&limited(10_000, 10_000)).expect("within its limits");
+    assert_eq!(reached(&limited(10_000, length)), Ok(length));
+    let beyond = Some(LimitName::TemplateBytes);
+    assert_eq!(reached(&limited(10_000, length - 1)), Err(beyond));
+    assert_eq!(
+        reached(&limited(10, 10_000)),
+        Err(Some(LimitName::TemplateFuel))
     );
 }

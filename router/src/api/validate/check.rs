@@ -5,6 +5,7 @@ use std::ops::RangeInclusive;
 use crate::config::Limits;
 use crate::error::ApiError;
 use crate::grammar::Grammar;
+use crate::limits::LimitName;
 
 pub(super) fn stop_strings(
     name: &'static str,
@@ -17,7 +18,7 @@ pub(super) fn stop_strings(
             "{name} must have at most {most} strings, got {}",
             stop.len()
         );
-        return Err(invalid(name, message));
+        return Err(ApiError::beyond(LimitName::StopSequences, name, message));
     }
     if stop.iter().any(String::is_empty) {
         return Err(invalid(name, "a stop string must not be empty"));
@@ -27,7 +28,7 @@ pub(super) fn stop_strings(
             "a stop string must have at most {longest} bytes, got {}",
             long.len()
         );
-        return Err(invalid(name, message));
+        return Err(ApiError::beyond(LimitName::StopBytes, name, message));
     }
     Ok(stop)
 }
@@ -37,15 +38,20 @@ pub(super) fn top_n(
     value: Option<u32>,
     limits: &Limits,
 ) -> Result<u32, ApiError> {
-    at_most(name, value.unwrap_or(0), limits.max_top_n_tokens)
+    let most = limits.max_top_n_tokens;
+    at_most(LimitName::TopTokens, name, value.unwrap_or(0), most)
 }
 
-pub(super) fn at_most(name: &'static str, value: u32, most: u32) -> Result<u32, ApiError> {
+/// A number within a limit.
+pub(super) fn at_most(
+    limit: LimitName,
+    name: &'static str,
+    value: u32,
+    most: u32,
+) -> Result<u32, ApiError> {
     if value > most {
-        return Err(invalid(
-            name,
-            format!("{name} must be at most {most}, got {value}"),
-        ));
+        let message = format!("{name} must be at most {most}, got {value}");
+        return Err(ApiError::beyond(limit, name, message));
     }
     Ok(value)
 }

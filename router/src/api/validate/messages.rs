@@ -1,7 +1,7 @@
 //! `/v1/messages`: Anthropic's ranges. What this version cannot do is refused, never ignored.
 
 use super::check::{at_least_one, invalid, refuse, share, stop_strings};
-use super::{Plan, grammar};
+use super::{Names, Plan, grammar};
 use crate::api::types::messages::MessagesRequest;
 use crate::config::Limits;
 use crate::error::ApiError;
@@ -44,6 +44,10 @@ pub fn message(request: &MessagesRequest, limits: &Limits) -> Result<Plan, ApiEr
         max_new_tokens: at_least_one("max_tokens", Some(request.max_tokens))?,
         stop: stop_strings("stop_sequences", stop, limits)?,
         grammar: grammar::output_format(format)?,
+        names: Names {
+            prompt: "messages",
+            length: "max_tokens",
+        },
         ..plan
     })
 }

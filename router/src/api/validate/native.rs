@@ -3,10 +3,11 @@
 use super::check::{
     above_zero, at_least_one, at_most, invalid, one_end, share, stop_strings, top_n, within,
 };
-use super::{Delivery, Plan, grammar};
+use super::{Delivery, Names, Plan, grammar};
 use crate::api::types::native::Parameters;
 use crate::config::Limits;
 use crate::error::ApiError;
+use crate::limits::LimitName;
 use crate::request::Sampling;
 
 /// Checks the parameters of a native request.
@@ -50,6 +51,7 @@ pub fn native(p: &Parameters, delivery: Delivery, limits: &Limits) -> Result<Pla
         prompt_logprobs,
         progress,
         watermark: p.watermark == Some(true),
+        names: Names::NATIVE,
     })
 }
 
@@ -85,6 +87,7 @@ fn best_of(
     limits: &Limits,
 ) -> Result<u32, ApiError> {
     let answers = at_most(
+        LimitName::BestOf,
         "best_of",
         at_least_one("best_of", p.best_of)?.unwrap_or(1),
         limits.max_best_of,

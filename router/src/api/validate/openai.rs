@@ -2,13 +2,16 @@
 
 use std::collections::BTreeMap;
 
-use super::check::{above_zero, at_least_one, invalid, refuse, share, stop_strings, top_n, within};
-use super::{Plan, grammar};
+use super::check::{
+    above_zero, at_least_one, at_most, invalid, refuse, share, stop_strings, top_n, within,
+};
+use super::{Names, Plan, grammar};
 use crate::api::types::chat::ChatRequest;
 use crate::api::types::completion::CompletionRequest;
 use crate::api::types::openai::{OneOrMany, StreamOptions};
 use crate::config::Limits;
 use crate::error::ApiError;
+use crate::limits::LimitName;
 use crate::request::Sampling;
 
 /// Sampling as OpenAI's clients say it.
@@ -52,10 +55,17 @@ pub fn chat(request: &ChatRequest, limits: &Limits) -> Result<Plan, ApiError> {
         max_new_tokens: longest,
         stop: stop_strings("stop", stop_list(request.stop.clone()), limits)?,
         top_n_tokens: top_logprobs,
-        logit_bias: logit_bias(request.logit_bias.as_ref())?,
+        logit_bias: logit_bias(request.logit_bias.as_ref(), limits)?,
         ignore_eos: request.ignore_eos == Some(true),
-        answers: choices("n", request.n, 1, limits)?,
+        answers: choices(request.n, limits)?,
         grammar: grammar::response_format(request.response_format.as_ref())?,
+        names: Names {
+            prompt: "messages",
+            length: match request.max_completion_tokens {
+                Some(_) => "max_completion_tokens",
+                None => "max_tokens",
+            },
+        },
         progress: wants_progress(request.stream, request.stream_options.as_ref()),
         ..Plan::default()
     })
@@ -94,6 +104,11 @@ pub fn completion(
     prompts: usize,
     limits: &Limits,
 ) -> Result<Plan, ApiError> {
+    let most = limits.max_client_batch_size;
+    if prompts > most {
+        let message = format!("prompt must have at most {most} prompts, got {prompts}");
+        return Err(ApiError::beyond(LimitName::Prompts, "prompt", message));
+    }
     let suffix = request.suffix.as_deref().unwrap_or_default();
     refuse("suffix", !suffix.is_empty())?;
     refuse_minimum(request.min_p, request.min_tokens)?;
@@ -112,9 +127,13 @@ pub fn completion(
         max_new_tokens: completion_length(request.max_tokens, echo)?,
         stop: stop_strings("stop", stop_list(request.stop.clone()), limits)?,
         top_n_tokens: top_n("logprobs", request.logprobs, limits)?,
-        logit_bias: logit_bias(request.logit_bias.as_ref())?,
+        logit_bias: logit_bias(request.logit_bias.as_ref(), limits)?,
         ignore_eos: request.ignore_eos == Some(true),
-        answers: best_of(request, prompts, limits)?,
+        answers: best_of(request, limits)?,
+        names: Names {
+            prompt: "prompt",
+            length: "max_tokens",
+        },
         prompt_logprobs: echo && request.logprobs.is_some(),
         progress: wants_progress(request.stream, request.stream_options.as_ref()),
         ..Plan::default()
@@ -135,13 +154,17 @@ fn completion_length(max_tokens: Option<u32>, echo: bool) -> Result<Option<u32>,
 }
 
 /// Answers to draw for each prompt: `n`, or more for a choice among them.
-fn best_of(request: &CompletionRequest, prompts: usize, limits: &Limits) -> Result<u32, ApiError> {
-    let n = choices("n", request.n, prompts, limits)?;
-    let drawn = choices("best_of", request.best_of.or(Some(n)), prompts, limits)?;
-    let most = limits.max_best_of.max(n);
+fn best_of(request: &CompletionRequest, limits: &Limits) -> Result<u32, ApiError> {
+    let n = choices(request.n, limits)?;
+    let drawn = at_least_one("best_of", request.best_of)?.unwrap_or(n);
+    let drawn = at_most(
+        LimitName::BestOf,
+        "best_of",
+        drawn,
+        limits.max_best_of.max(n),
+    )?;
     let reason = match drawn {
         _ if drawn < n => format!("must be at least n, which is {n}"),
-        _ if drawn > most => format!("must be at most {most}"),
         _ if drawn > n && request.stream == Some(true) => {
             "cannot be streamed; leave it out, or ask for the whole answer".to_owned()
         }
@@ -192,47 +215,37 @@ fn wants_progress(stream: Option<bool>, options: Option<&StreamOptions>) -> bool
     stream == Some(true) && options.is_some_and(|options| options.prefill_progress == Some(true))
 }
 
-/// Most tokens that one request may bias, as at OpenAI.
-const MOST_BIASES: usize = 300;
-
-fn logit_bias(sent: Option<&BTreeMap<String, f32>>) -> Result<Vec<(u32, f32)>, ApiError> {
-    let sent = sent.into_iter().flatten();
-    let refused = |message: String| invalid("logit_bias", message);
-    let biases: Vec<_> = sent
-        .map(|(id, &bias)| match id.parse() {
-            Err(_) => Err(refused(format!(
-                "logit_bias needs token ids as keys, got {id:?}"
-            ))),
-            Ok(_) if !(-100.0..=100.0).contains(&bias) => Err(refused(format!(
-                "logit_bias must be from -100 to 100, got {bias} for {id}"
-            ))),
-            Ok(id) => Ok((id, bias)),
-        })
-        .collect::<Result<_, _>>()?;
-    if biases.len() > MOST_BIASES {
-        let given = biases.len();
-        return Err(refused(format!(
-            "logit_bias may have at most {MOST_BIASES} tokens, got {given}"
-        )));
+fn logit_bias(
+    sent: Option<&BTreeMap<String, f32>>,
+    limits: &Limits,
+) -> Result<Vec<(u32, f32)>, ApiError> {
+    let (given, most) = (sent.map_or(0, BTreeMap::len), limits.max_logit_bias);
+    if given > most {
+        let message = format!("logit_bias may have at most {most} tokens, got {given}");
+        return Err(ApiError::beyond(
+            LimitName::LogitBiases,
+            "logit_bias",
+            message,
+        ));
     }
-    Ok(biases)
+    let refused = |message: String| invalid("logit_bias", message);
+    let sent = sent.into_iter().flatten();
+    sent.map(|(id, &bias)| match id.parse() {
+        Err(_) => Err(refused(format!(
+            "logit_bias needs token ids as keys, got {id:?}"
+        ))),
+        Ok(_) if !(-100.0..=100.0).contains(&bias) => Err(refused(format!(
+            "logit_bias must be from -100 to 100, got {bias} for {id}"
+        ))),
+        Ok(id) => Ok((id, bias)),
+    })
+    .collect()
 }
 
-/// Answers a prompt, when a request has `prompts` of them.
-fn choices(
-    name: &'static str,
-    answers: Option<u32>,
-    prompts: usize,
-    limits: &Limits,
-) -> Result<u32, ApiError> {
-    let answers = at_least_one(name, answers)?.unwrap_or(1);
-    let all = prompts.saturating_mul(answers as usize);
-    let most = limits.max_client_batch_size;
-    if all > most {
-        let message = format!("prompts * {name} must be at most {most}, got {prompts} * {answers}");
-        return Err(invalid(name, message));
-    }
-    Ok(answers)
+/// Answers to each prompt.
+fn choices(answers: Option<u32>, limits: &Limits) -> Result<u32, ApiError> {
+    let answers = at_least_one("n", answers)?.unwrap_or(1);
+    at_most(LimitName::Choices, "n", answers, limits.max_n)
 }
 
 fn stop_list(stop: Option<OneOrMany>) -> Vec<String> {

@@ -4,7 +4,7 @@ use serde_json::Value;
 
 use super::check::{at_least_one, invalid, refuse, top_n};
 use super::openai::OpenAiSampling;
-use super::{Plan, grammar};
+use super::{Names, Plan, grammar};
 use crate::api::types::responses::{LOGPROBS, ResponsesRequest};
 use crate::config::Limits;
 use crate::error::ApiError;
@@ -47,6 +47,10 @@ pub fn response(request: &ResponsesRequest, limits: &Limits) -> Result<Plan, Api
     let format = text.and_then(|text| text.format.as_ref());
     Ok(Plan {
         grammar: grammar::text_format(format)?,
+        names: Names {
+            prompt: "input",
+            length: "max_output_tokens",
+        },
         sampling: sampling.check()?,
         top_n_tokens: top_logprobs,
         max_new_tokens: at_least_one("max_output_tokens", request.max_output_tokens)?,

@@ -10,7 +10,7 @@ fn read(body: Value) -> Result<Conversation, ApiError> {
 
 fn refusal(body: Value) -> (String, String) {
     match read(body).expect_err("it is refused") {
-        ApiError::Invalid { param, message } => (param.expect("a field").into_owned(), message),
+        ApiError::Invalid { param, message, .. } => (param.expect("a field").into_owned(), message),
         other => panic!("{other:?}"),
     }
 }
