@@ -1,6 +1,8 @@
 """What launcher, router and shard log: one line a request, as JSON or for people, no prompt."""
 
 import json
+import os
+from pathlib import Path
 from typing import Any
 
 import httpx2
@@ -134,3 +136,16 @@ def test_people_get_lines_and_may_turn_them_off(start: Start) -> None:
         assert server.metrics()["tgi_request_success"] == 1
     assert "unseen" not in server.output()
     assert "INFO" in server.output()
+
+
+def test_a_log_that_nobody_reads_holds_up_no_request(tmp_path: Path) -> None:
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    reader = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
+    try:
+        with RunningServer(pipe, "--executor", "oracle", "--json-output") as server:
+            # A pipe holds 64 kB: a few hundred of these lines.
+            for _ in range(1000):
+                assert server.http.post("/tokenize", json={"inputs": "x"}).status_code == 200
+    finally:
+        os.close(reader)

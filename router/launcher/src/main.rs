@@ -32,12 +32,12 @@ async fn main() -> ExitCode {
             return ExitCode::SUCCESS;
         }
         Err(Stop::Mistakes(mistakes)) => {
-            logging::init(Targets::new().with_default(LevelFilter::INFO), false);
+            let _flushed = logging::init(Targets::new().with_default(LevelFilter::INFO), false);
             return failed(&LaunchError::Config(mistakes));
         }
     };
     let process = &parsed.args.process;
-    logging::init(process.log_level.clone(), process.json_output);
+    let _flushed = logging::init(process.log_level.clone(), process.json_output);
     let outcome = match parsed.args.action() {
         Action::Serve => launch(parsed).await,
         Action::ReportEnvironment => report_environment(&parsed),
