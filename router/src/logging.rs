@@ -15,7 +15,6 @@ const MOST_LINES: usize = 16_384;
 
 /// Installs the process's logger. `levels` says what is logged, per module. What was logged is
 /// written when the guard is dropped, at the latest.
-#[must_use]
 pub fn init(levels: Targets, json: bool) -> WorkerGuard {
     let (writer, guard) = NonBlockingBuilder::default()
         .buffered_lines_limit(MOST_LINES)
