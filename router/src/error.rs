@@ -14,6 +14,7 @@ use http::{HeaderValue, Method, StatusCode, header};
 
 use crate::api::template::TemplateError;
 use crate::api::tokenizer::TokenizeError;
+use crate::exchange;
 use crate::metrics;
 
 mod form;
@@ -274,6 +275,9 @@ pub async fn shape_errors(request: Request, next: Next) -> Response {
     let Some(error) = response.extensions_mut().remove::<ApiError>() else {
         return response;
     };
+    if let Some(exchange) = exchange::current() {
+        exchange.failed(&error);
+    }
     if is_work && !error.ends_generation() {
         metrics::request_failed(&error);
     }
@@ -286,6 +290,14 @@ pub async fn shape_errors(request: Request, next: Next) -> Response {
 }
 
 impl ApiError {
+    /// Whether the server is at fault; its message then holds nothing that a client sent.
+    pub(crate) fn is_the_servers(&self) -> bool {
+        matches!(
+            self,
+            Self::Shard(_) | Self::Internal(_) | Self::IncompleteGeneration
+        )
+    }
+
     /// Whether it ends a generation, rather than preventing one.
     fn ends_generation(&self) -> bool {
         matches!(

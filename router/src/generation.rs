@@ -1,6 +1,7 @@
 //! A running request as its handler sees it: a stream of tokens that ends with exactly one
 //! terminal event. Dropping it before that cancels the request wherever it is.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::mpsc;
@@ -8,6 +9,7 @@ use tokio::time::{Instant, timeout_at};
 
 use crate::dispatch::Control;
 use crate::error::ApiError;
+use crate::exchange::{self, Exchange, Generated};
 use crate::metrics;
 
 /// One event of a generation.
@@ -91,7 +93,9 @@ pub struct Receipt {
     pub cached_tokens: u32,
     /// From submission to the first scheduled step (router queue and shard together).
     pub queue: Duration,
-    /// From there to the first token.
+    /// The router's part of it, up to the hand-over to the shard.
+    pub router_queue: Duration,
+    /// From the first scheduled step to the first token.
     pub prefill: Duration,
     /// From the first token to the last.
     pub decode: Duration,
@@ -106,6 +110,8 @@ pub struct Generation {
     /// Longest life of the request.
     timeout: Duration,
     ended: bool,
+    /// What it is a part of.
+    exchange: Option<Arc<Exchange>>,
 }
 
 impl Generation {
@@ -121,6 +127,7 @@ impl Generation {
             submitted,
             timeout,
             ended: false,
+            exchange: exchange::current(),
         }
     }
 
@@ -154,10 +161,28 @@ impl Generation {
             Event::Token(_) | Event::Progress(_) | Event::Prompt(_) => return,
             Event::Finished(finished) => {
                 metrics::request_succeeded(finished, self.submitted.elapsed());
+                self.tell(Some(finished));
             }
-            Event::Failed(error) => metrics::request_failed(error),
+            Event::Failed(error) => {
+                metrics::request_failed(error);
+                self.tell(None);
+                if let Some(exchange) = &self.exchange {
+                    exchange.failed(error);
+                }
+            }
         }
         self.ended = true;
+    }
+
+    /// Tells the exchange that the generation is over.
+    fn tell(&self, finished: Option<&Finished>) {
+        if let Some(exchange) = &self.exchange {
+            exchange.generated(Generated {
+                submitted: self.submitted,
+                ended: Instant::now(),
+                finished: finished.cloned(),
+            });
+        }
     }
 }
 
@@ -165,6 +190,7 @@ impl Drop for Generation {
     fn drop(&mut self) {
         if !self.ended {
             metrics::disconnected();
+            self.tell(None);
             self.control.cancel();
         }
     }

@@ -9,9 +9,11 @@ pub mod app;
 pub mod config;
 pub mod dispatch;
 pub mod error;
+mod exchange;
 pub mod generation;
 pub mod grammar;
 pub mod keys;
+pub mod logging;
 pub mod metrics;
 #[cfg(feature = "mock-shard")]
 pub mod mock_shard;
@@ -23,6 +25,7 @@ pub mod request;
 pub mod response_store;
 pub mod serve;
 mod shard;
+mod trace;
 
 /// The wire contract, generated from `proto/`.
 pub mod pb {

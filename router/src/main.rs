@@ -6,10 +6,11 @@ use anyhow::Context;
 use clap::Parser;
 use text_generation_router::config::ServeConfig;
 use text_generation_router::keys::TenantKey;
+use text_generation_router::logging;
 use text_generation_router::serve::{Server, Shutdown};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
-use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::Targets;
 
 /// HTTP router for a shard that is already running.
 #[derive(Parser)]
@@ -36,14 +37,19 @@ struct Args {
     /// File of `tenant:key` lines, in the place of the configuration's; read again at SIGHUP.
     #[arg(long, env = "API_KEYS_FILE")]
     api_keys_file: Option<PathBuf>,
+    /// One JSON object a log line, for log collectors.
+    #[arg(long)]
+    json_output: bool,
+    /// Least level that is logged: error, warn, info, debug, trace, or per-module directives.
+    #[arg(long, env, default_value = "info")]
+    log_level: Targets,
 }
 
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
-    let config = config(Args::parse())?;
-    tracing_subscriber::fmt()
-        .with_env_filter(EnvFilter::new("info"))
-        .init();
+    let args = Args::parse();
+    logging::init(args.log_level.clone(), args.json_output);
+    let config = config(args)?;
     let (host, port) = (config.router.hostname.clone(), config.router.port);
     let listener = TcpListener::bind((host.as_str(), port)).await;
     let listener = listener.with_context(|| format!("cannot listen on {host}:{port}"))?;

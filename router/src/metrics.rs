@@ -96,6 +96,44 @@ pub(crate) fn request_received() {
     counter!(table::REQUEST_COUNT.name).increment(1);
 }
 
+/// A request was answered; the labels are few.
+pub(crate) fn request_answered(route: &'static str, method: &'static str, status: u16) {
+    let status = match status / 100 {
+        2 => "2xx",
+        3 => "3xx",
+        4 => "4xx",
+        _ => "5xx",
+    };
+    let labels = [("route", route), ("method", method), ("status", status)];
+    counter!(table::HTTP_REQUESTS.name, &labels).increment(1);
+}
+
+/// The last byte of an answer was sent.
+pub(crate) fn answer_sent(route: &'static str, since_arrival: Duration) {
+    histogram!(table::HTTP_REQUEST_DURATION.name, "route" => route).record(since_arrival);
+}
+
+/// A request was found valid and its prompt was tokenized.
+pub(crate) fn request_validated(since_arrival: Duration) {
+    histogram!(table::REQUEST_VALIDATION_DURATION.name).record(since_arrival);
+}
+
+/// A text was tokenized.
+pub(crate) fn tokenized(duration: Duration) {
+    histogram!(table::TOKENIZATION_DURATION.name).record(duration);
+}
+
+/// A grammar was checked.
+pub(crate) fn grammar_checked(duration: Duration) {
+    histogram!(table::GRAMMAR_CHECK_DURATION.name).record(duration);
+}
+
+/// Spans were exported, or given up.
+pub(crate) fn spans_exported(spans: usize, exported: bool) {
+    let outcome = if exported { "exported" } else { "failed" };
+    counter!(table::TRACE_SPANS.name, "outcome" => outcome).increment(spans as u64);
+}
+
 /// A tenant sent a request.
 pub(crate) fn tenant_request(tenant: &Tenant) {
     counter!(table::TENANT_REQUESTS.name, "tenant" => tenant.name().to_owned()).increment(1);

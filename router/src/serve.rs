@@ -16,6 +16,7 @@ use crate::keys::{Keys, KeysError};
 use crate::metrics;
 use crate::model::AppState;
 use crate::shard::link::{Link, endpoint};
+use crate::trace::Traces;
 
 pub(crate) mod body;
 mod connection;
@@ -66,6 +67,9 @@ pub enum ServeError {
         /// What is wrong with it.
         source: tonic::transport::Error,
     },
+    /// The address of the traces' collector is none.
+    #[error("the endpoint for traces is none: {0}; use http://host:port")]
+    OtlpEndpoint(String),
 }
 
 /// An HTTP server for one shard.
@@ -103,7 +107,7 @@ impl Server {
     /// seconds to finish.
     ///
     /// # Errors
-    /// When the configured shard address is none.
+    /// When the configured address of the shard, or of the traces' collector, is none.
     pub async fn run(
         self,
         listener: TcpListener,
@@ -119,7 +123,9 @@ impl Server {
             background.spawn(Keys::reload_on_hangup(Arc::clone(self.state.keys())));
         }
 
-        let mut connections = Connections::new(&config.http, app(self.state.clone()));
+        let traces = Traces::start(config).map_err(ServeError::OtlpEndpoint)?;
+        let app = app(self.state.clone(), traces.clone());
+        let mut connections = Connections::new(&config.http, app);
         let mut shutdown = pin!(shutdown);
         let shutdown = tokio::select! {
             never = connections.accept(&listener) => match never {},
@@ -145,6 +151,9 @@ impl Server {
                 config.graceful_termination_timeout
             );
             connections.abort().await;
+        }
+        if let Some(traces) = traces {
+            traces.finish().await;
         }
         Ok(())
     }

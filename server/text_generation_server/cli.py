@@ -12,6 +12,7 @@ from pathlib import Path
 
 from text_generation_server.config import ServeConfig
 from text_generation_server.errors import ServeError
+from text_generation_server.logs import configure_logging
 
 EXIT_LOAD_FAILED = 66
 EXIT_ORPHANED = 71
@@ -34,11 +35,8 @@ SWITCH_INTERVAL = 0.0005
 def main() -> int:
     """Entry point."""
     arguments = _parser().parse_args()
-    logging.basicConfig(
-        level=arguments.logger_level,
-        format="%(asctime)s %(levelname)s %(name)s: %(message)s",
-        stream=sys.stderr,
-    )
+    rank = getattr(arguments, "rank", 0)
+    configure_logging(arguments.logger_level, rank if arguments.json_logs else None)
     # Imported here: bad arguments shall not wait for the libraries.
     from text_generation_server.models.errors import ModelError
 
@@ -59,6 +57,9 @@ def _parser() -> argparse.ArgumentParser:
         "--exit-with-stdin",
         action="store_true",
         help="end when standard input is closed: the starting process is gone",
+    )
+    serve.add_argument(
+        "--json-output", dest="json_logs", action="store_true", help="one JSON object a log line"
     )
     serve.set_defaults(run=_serve)
     download = commands.add_parser(
@@ -94,6 +95,7 @@ def _parser() -> argparse.ArgumentParser:
             default="INFO",
             help="least level that is logged",
         )
+        command.set_defaults(json_logs=False)
     return parser
 
 

@@ -12,6 +12,11 @@ ROOT = Path(__file__).parents[2]
 sys.path.append(str(ROOT / "server" / "tests"))
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """How much of the surface `test_openapi.py` tries."""
+    parser.addoption("--fuzz-requests", type=int, default=240, help="requests made at random")
+
+
 @pytest.fixture(scope="session")
 def oracle(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
     """The exact integer model with SmolLM2's tokenizer."""

@@ -102,6 +102,10 @@ class RunningServer:
         """Send a signal to the launcher."""
         self._launcher.send_signal(number)
 
+    def is_running(self) -> bool:
+        """Whether the launcher lives."""
+        return self._launcher.poll() is None
+
     def wait_exit(self, seconds: float = STOP_SECONDS) -> int:
         """The launcher's exit code, once it has ended by itself."""
         return self._launcher.wait(seconds)

@@ -4,15 +4,20 @@ import json
 import signal
 import threading
 import time
+from contextlib import suppress
 from typing import Any
 
 import httpx2
+import psutil
 from running_server import RunningServer, Start, wait_until
 from texts import prose
 
 ENDLESS = 100_000
 RED_SECONDS = 1.0
 RESTART_SECONDS = 40.0
+# Five failures in ten minutes: see `text-generation-launcher --help`.
+FAILURES = 5
+EXIT_FAILED = 70
 
 
 def test_killing_the_launcher_leaves_no_process(start: Start) -> None:
@@ -44,6 +49,30 @@ def test_a_killed_shard_fails_its_streams_and_comes_back(start: Start) -> None:
         server.wait_ready(RESTART_SECONDS)
         assert server.shard().pid != shard.pid
         assert server.generate(prompt, 8).ids == expected.ids
+
+
+def test_a_shard_that_keeps_dying_ends_the_server(start: Start) -> None:
+    with start("--executor", "oracle") as server:
+        for failure in range(FAILURES):
+            shard = wait_for_shard(server)
+            assert server.is_running(), f"it gave up after {failure} failures"
+            shard.kill()
+            shard.wait()
+        assert server.wait_exit() == EXIT_FAILED, server.output()
+
+
+def wait_for_shard(server: RunningServer) -> psutil.Process:
+    """The process of rank 0, which is started anew after a pause."""
+    found: list[psutil.Process] = []
+
+    def is_there() -> bool:
+        # A process may end while it is looked at.
+        with suppress(psutil.Error):
+            found[:] = [p for p in server.processes() if "--rank" in p.cmdline()]
+        return bool(found)
+
+    wait_until(is_there, "a shard is started", RESTART_SECONDS)
+    return found[0]
 
 
 def test_the_openai_stream_says_the_same_in_its_own_form(start: Start) -> None:

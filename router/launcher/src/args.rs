@@ -155,6 +155,12 @@ pub(crate) struct ServerArgs {
     /// Origin that browsers may call from, such as https://example.org; repeatable. Any, if absent.
     #[arg(long, env, value_delimiter = ',', value_name = "ORIGIN")]
     pub(crate) cors_allow_origin: Vec<String>,
+    /// Collector of traces, by OTLP over gRPC: http://host:port. Nothing is traced without.
+    #[arg(long, env, value_name = "URL")]
+    pub(crate) otlp_endpoint: Option<String>,
+    /// Name of this server in its traces.
+    #[arg(long, env, default_value = "text-generation-server")]
+    pub(crate) otlp_service_name: String,
     /// Threads that tokenize.
     #[arg(long, env, default_value_t = 2)]
     pub(crate) validation_workers: usize,

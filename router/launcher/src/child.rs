@@ -20,6 +20,8 @@ use serde_json::{Map, Value};
 use tokio::process::{Child, ChildStdin, Command};
 use tokio::sync::oneshot;
 use tokio::time::timeout;
+use tracing::Level;
+use tracing_subscriber::filter::Targets;
 
 use crate::error::LaunchError;
 use crate::tail::{LineBuffer, Tail};
@@ -27,6 +29,8 @@ use crate::tail::{LineBuffer, Tail};
 const PROGRAM: &str = "text-generation-server";
 /// How long the output of an ended shard is waited for: a grandchild may hold the pipe open.
 const OUTPUT_GRACE: Duration = Duration::from_secs(1);
+/// Target of what shards print beside their log.
+const SHARD: &str = "shard";
 const OUTPUT_CHUNK_BYTES: usize = 8192;
 
 /// Where a shard's output goes.
@@ -36,8 +40,26 @@ pub enum Output {
     Terminal,
     /// To the launcher's standard error, byte for byte.
     Plain,
-    /// One log event a line.
+    /// To the launcher's standard error, one JSON object a line.
     Json,
+}
+
+/// Least level that a shard logs, by its name in Python.
+#[derive(Debug, Clone, Copy)]
+pub struct ShardLevel(&'static str);
+
+impl ShardLevel {
+    /// The level of the target `shard`.
+    #[must_use]
+    pub fn of(levels: &Targets) -> Self {
+        let names = [
+            (Level::DEBUG, "DEBUG"),
+            (Level::INFO, "INFO"),
+            (Level::WARN, "WARNING"),
+        ];
+        let logged = |(level, _): &&(Level, _)| levels.would_enable(SHARD, level);
+        Self(names.iter().find(logged).map_or("ERROR", |(_, name)| name))
+    }
 }
 
 impl Output {
@@ -99,16 +121,18 @@ pub struct ShardCommand {
     pub(crate) program: OsString,
     pub(crate) config: PathBuf,
     pub(crate) output: Output,
+    pub(crate) level: ShardLevel,
 }
 
 impl ShardCommand {
     /// Shards that read the configuration at `config`: the program beside this one, else on PATH.
     #[must_use]
-    pub fn new(config: PathBuf, output: Output) -> Self {
+    pub fn new(config: PathBuf, (output, level): (Output, ShardLevel)) -> Self {
         Self {
             program: shard_program(),
             config,
             output,
+            level,
         }
     }
 
@@ -130,6 +154,8 @@ impl ShardCommand {
             .arg(rank.to_string())
             .arg("--config")
             .arg(&self.config)
+            .args(["--logger-level", self.level.0])
+            .args((self.output == Output::Json).then_some("--json-output"))
             .env_remove("API_KEY")
             .env_remove("API_KEYS")
             .stdin(Stdio::piped())
@@ -292,11 +318,34 @@ fn pass_on(mut pipe: PipeReader, rank: u32, output: Output, tail: &Mutex<Tail>) 
         }
         lines.push(bytes, |line| {
             if output == Output::Json {
-                tracing::info!(target: "shard", rank, "{line}");
+                log(&line, rank);
             }
             tail.lock()
                 .unwrap_or_else(PoisonError::into_inner)
                 .push(line);
         });
+    }
+}
+
+/// Writes a line of a shard as JSON, which its log lines are already; what libraries print is not.
+fn log(line: &str, rank: u32) {
+    match serde_json::from_str::<Map<String, Value>>(line) {
+        // As above.
+        Ok(_) => drop(writeln!(io::stderr(), "{line}")),
+        Err(_) => tracing::info!(target: SHARD, rank, "{line}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_shard_logs_from_the_level_that_the_directives_give_it() {
+        let level = |directives: &str| ShardLevel::of(&directives.parse().expect("directives")).0;
+        assert_eq!(level("info"), "INFO");
+        assert_eq!(level("trace"), "DEBUG");
+        assert_eq!(level("info,shard=warn"), "WARNING");
+        assert_eq!(level("off"), "ERROR");
     }
 }

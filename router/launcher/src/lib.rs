@@ -8,7 +8,6 @@ pub mod args;
 pub mod child;
 pub mod environment;
 pub mod error;
-pub mod logging;
 pub mod parse;
 pub mod print_config;
 mod ranges;

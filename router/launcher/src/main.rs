@@ -7,15 +7,16 @@ use std::time::Duration;
 
 use serde_json::Value;
 use text_generation_launcher::args::Action;
-use text_generation_launcher::child::{Output, ShardCommand, ask_shard};
+use text_generation_launcher::child::{Output, ShardCommand, ShardLevel, ask_shard};
 use text_generation_launcher::error::LaunchError;
 use text_generation_launcher::parse::{Parsed, Stop, parse};
 use text_generation_launcher::resolve::resolve;
 use text_generation_launcher::run_dir::RunDir;
 use text_generation_launcher::signals::StopSignals;
 use text_generation_launcher::supervise::{GroupSpec, Supervisor};
-use text_generation_launcher::{announce, environment, logging, print_config};
+use text_generation_launcher::{announce, environment, print_config};
 use text_generation_router::config::RouterConfig;
+use text_generation_router::logging;
 use text_generation_router::serve::Server;
 use tokio::net::TcpListener;
 use tracing_subscriber::filter::{LevelFilter, Targets};
@@ -82,8 +83,10 @@ fn print_config(parsed: Parsed) -> Result<(), LaunchError> {
 async fn launch(parsed: Parsed) -> Result<(), LaunchError> {
     let signals = StopSignals::listen().map_err(LaunchError::Signals)?;
     let run_dir = RunDir::create()?;
-    let output = Output::choose(parsed.args.process.json_output);
-    let startup_timeout = Duration::from_secs(parsed.args.process.startup_timeout);
+    let process = &parsed.args.process;
+    let output = Output::choose(process.json_output);
+    let level = ShardLevel::of(&process.log_level);
+    let startup_timeout = Duration::from_secs(process.startup_timeout);
     let notice = parsed.args.notice();
     let config = resolve(parsed, run_dir.path()).map_err(LaunchError::Config)?;
     // Before the shards: a port in use shall not cost the loading of a model.
@@ -93,7 +96,7 @@ async fn launch(parsed: Parsed) -> Result<(), LaunchError> {
         tracing::warn!("{notice}");
     }
     let shards = GroupSpec {
-        command: ShardCommand::new(run_dir.write_config(&config)?, output),
+        command: ShardCommand::new(run_dir.write_config(&config)?, (output, level)),
         ranks: config.engine.num_shard,
         run_dir: run_dir.path().to_owned(),
         startup_timeout,

@@ -98,6 +98,14 @@ fn check_texts(args: &Args, mistakes: &mut Mistakes) {
     if let Err(mistake) = api_keys(&args.server) {
         mistakes.check(false, || mistake);
     }
+    if let Some(endpoint) = &args.server.otlp_endpoint {
+        mistakes.check(is_plain_url(endpoint), || {
+            format!(
+                "--otlp-endpoint is {endpoint:?}: give the collector's http://host:port; for TLS, \
+                 have a collector on this machine pass the traces on"
+            )
+        });
+    }
     for origin in &args.server.cors_allow_origin {
         mistakes.check(is_origin(origin), || {
             format!("--cors-allow-origin is {origin:?}: give scheme://host or scheme://host:port")
@@ -138,6 +146,12 @@ fn check_model(model: &ModelArgs, mistakes: &mut Mistakes) {
          --executor native"
             .to_owned()
     });
+}
+
+/// Whether it is an address of HTTP without TLS.
+fn is_plain_url(text: &str) -> bool {
+    let url = text.parse::<http::Uri>();
+    url.is_ok_and(|url| url.scheme_str() == Some("http") && url.authority().is_some())
 }
 
 /// Whether a browser would send this text as an `Origin` header.
@@ -266,6 +280,8 @@ fn into_config(args: Args, run_dir: &Path) -> ServeConfig {
                 body_timeout: args.http.body_timeout,
                 write_stall_timeout: args.http.write_stall_timeout,
             },
+            otlp_endpoint: args.server.otlp_endpoint,
+            otlp_service_name: args.server.otlp_service_name,
             validation_workers: args.server.validation_workers,
             watermark_gamma: args.server.watermark_gamma,
             watermark_delta: args.server.watermark_delta,

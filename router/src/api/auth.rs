@@ -10,6 +10,7 @@ use http::header::AUTHORIZATION;
 
 use crate::app::AppState;
 use crate::error::{ApiError, Challenge};
+use crate::exchange;
 use crate::keys::Tenant;
 use crate::metrics;
 
@@ -70,6 +71,9 @@ pub async fn check_key(
         metrics::tenant_request(&tenant);
     }
     tracing::Span::current().record("tenant", tenant.name());
+    if let Some(exchange) = exchange::current() {
+        exchange.comes_from(&tenant);
+    }
     request.extensions_mut().insert(tenant);
     Ok(next.run(request).await)
 }

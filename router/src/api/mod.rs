@@ -15,7 +15,6 @@ pub mod native;
 pub mod openai;
 pub mod openapi;
 pub mod prompt;
-pub(crate) mod request_id;
 pub mod responses;
 pub mod routes;
 pub mod sse;

@@ -6,6 +6,8 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use crate::api::answer::Completed;
+use crate::exchange;
+use crate::metrics;
 
 /// Headers of one kind of response.
 pub type Headers = AppendHeaders<Vec<(HeaderName, HeaderValue)>>;
@@ -33,8 +35,13 @@ impl Clock {
     /// Notes that the request, a prompt of so many characters, is valid and about to be queued.
     #[must_use]
     pub fn validated(self, characters: usize) -> Self {
+        let now = Instant::now();
+        metrics::request_validated(now - self.started);
+        if let Some(exchange) = exchange::current() {
+            exchange.prepared(self.started, now);
+        }
         Self {
-            validated: Instant::now(),
+            validated: now,
             characters,
             ..self
         }

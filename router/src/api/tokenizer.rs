@@ -13,6 +13,7 @@ use std::time::Duration;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
 
+use crate::metrics;
 use crate::rate::Rate;
 
 use recent::{Ids, Recent};
@@ -203,6 +204,7 @@ impl Tokenizer {
                 if encoded >= bytes - encoded {
                     self.rate.measured(encoded as u64, started.elapsed());
                 }
+                metrics::tokenized(started.elapsed());
                 Ok(result)
             }
         }

@@ -256,6 +256,7 @@ impl Running {
             generated_tokens: self.kept.map_or(generated, |kept| generated.min(kept)),
             receipt: Receipt {
                 cached_tokens: receipt.cached_tokens,
+                router_queue: self.queued,
                 queue: self.queued + Duration::from_micros(receipt.wait_us),
                 prefill: Duration::from_micros(receipt.prefill_us),
                 decode: Duration::from_micros(receipt.decode_us),

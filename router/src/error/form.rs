@@ -1,9 +1,12 @@
 //! How an error is said: status and body, by the family of the route.
 
 use http::StatusCode;
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use super::ApiError;
+use crate::api::types::error::{
+    AnthropicError, AnthropicErrorBody, NativeError, OpenAiError, OpenAiErrorBody,
+};
 
 /// A family of routes and its way to say errors.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -31,27 +34,48 @@ impl Form {
     /// The HTTP status.
     #[must_use]
     pub fn status(self, error: &ApiError) -> StatusCode {
+        self.translate(error.status())
+    }
+
+    /// How the family says a status of the native routes.
+    #[must_use]
+    pub fn translate(self, status: StatusCode) -> StatusCode {
         match self {
-            Self::Native => error.status(),
-            Self::OpenAi | Self::Anthropic => of_v1(error.status()),
+            Self::Native => status,
+            Self::OpenAi | Self::Anthropic => of_v1(status),
         }
     }
 
     /// The body.
     #[must_use]
     pub fn body(self, error: &ApiError) -> Value {
-        let message = error.to_string();
         match self {
-            Self::Native => json!({"error": message, "error_type": error.error_type()}),
-            Self::OpenAi => openai_body(error, &message),
-            Self::Anthropic => json!({
-                "type": "error", "error": {"type": anthropic_type(error), "message": message},
-            }),
+            Self::Native => serde_json::to_value(native_error(error)),
+            Self::OpenAi => serde_json::to_value(openai_error(error)),
+            Self::Anthropic => serde_json::to_value(anthropic_error(error)),
         }
+        .expect("errors serialize to JSON")
     }
 }
 
-fn openai_body(error: &ApiError, message: &str) -> Value {
+fn native_error(error: &ApiError) -> NativeError {
+    NativeError {
+        error: error.to_string(),
+        error_type: error.error_type(),
+    }
+}
+
+fn anthropic_error(error: &ApiError) -> AnthropicError {
+    AnthropicError {
+        r#type: "error",
+        error: AnthropicErrorBody {
+            r#type: anthropic_type(error),
+            message: error.to_string(),
+        },
+    }
+}
+
+fn openai_error(error: &ApiError) -> OpenAiError {
     let kind = match of_v1(error.status()) {
         StatusCode::UNAUTHORIZED => "authentication_error",
         StatusCode::TOO_MANY_REQUESTS => "rate_limit_error",
@@ -66,7 +90,14 @@ fn openai_body(error: &ApiError, message: &str) -> Value {
         ApiError::Shard(error) => error.code.name(),
         _ => error.error_type(),
     };
-    json!({"error": {"message": message, "type": kind, "param": param, "code": code}})
+    OpenAiError {
+        error: OpenAiErrorBody {
+            message: error.to_string(),
+            r#type: kind,
+            param: param.map(str::to_owned),
+            code,
+        },
+    }
 }
 
 /// Where `/v1` says otherwise than TGI: a broken rule is a bad request, and what the shard failed with

@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use quick_cache::Weighter;
 use quick_cache::sync::Cache;
@@ -128,7 +128,13 @@ impl Grammars {
             .name("grammar".to_owned())
             .stack_size(stack.max(LEAST_STACK_BYTES));
         let (parsers, source) = (Arc::clone(parsers), Arc::clone(&grammar.source));
-        let verdict = start(thread, permit, move || parsers.check(&source))?;
+        let check = move || {
+            let started = Instant::now();
+            let verdict = parsers.check(&source);
+            metrics::grammar_checked(started.elapsed());
+            verdict
+        };
+        let verdict = start(thread, permit, check)?;
         let limit = Duration::from_millis(self.config.max_grammar_compile_ms);
         match timeout(limit, verdict).await {
             Ok(Ok(verdict)) => Ok(verdict),

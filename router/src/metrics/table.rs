@@ -104,6 +104,12 @@ table! {
             "answers aborted because their client left");
         REQUEST_DURATION = histogram("tgi_request_duration", Seconds,
             "from submission to the end").of_tgi();
+        REQUEST_VALIDATION_DURATION = histogram("tgi_request_validation_duration", Seconds,
+            "checking, rendering and tokenizing a request").of_tgi();
+        TOKENIZATION_DURATION = histogram("tgi_tokenization_duration", Seconds,
+            "tokenizing a text, without the wait for a worker");
+        GRAMMAR_CHECK_DURATION = histogram("tgi_grammar_check_duration", Seconds,
+            "making a parser of a grammar that was not known");
         REQUEST_QUEUE_DURATION = histogram("tgi_request_queue_duration", Seconds,
             "from submission to the first scheduled step").of_tgi();
         REQUEST_INFERENCE_DURATION = histogram("tgi_request_inference_duration", Seconds,
@@ -133,6 +139,17 @@ table! {
             .by(&[("limit", "`stored_responses`, `stored_response_bytes`")]);
     }
     "HTTP" {
+        HTTP_REQUESTS = counter("tgi_http_requests", Requests, "requests answered, on all routes")
+            .by(&[
+                ("route", "template of the route, `none` where there is none"),
+                ("method", "`GET`, `HEAD`, `POST`, `DELETE`, `OPTIONS`, `other`"),
+                ("status", "`2xx`, `3xx`, `4xx`, `5xx`; 4xx also of clients that left before"),
+            ]);
+        HTTP_REQUEST_DURATION = histogram("tgi_http_request_duration", Seconds,
+            "from the header section to the last byte of the answer")
+            .by(&[("route", "as above")]);
+        TRACE_SPANS = counter("tgi_trace_spans", Events, "spans that left for the traces' collector")
+            .by(&[("outcome", "`exported`, `failed`")]);
         CONNECTIONS = counter("tgi_connections", Events, "connections accepted");
         TASKS = gauge("tgi_tasks", Events, "tasks of the router that are alive");
     }

@@ -212,3 +212,42 @@ async fn a_template_that_refuses_the_messages_says_why() {
     assert_eq!(reply.status, 400);
     assert!(reply.body.contains("image_url"), "{}", reply.body);
 }
+
+#[tokio::test]
+async fn every_error_of_a_generation_is_described_in_its_familys_form() {
+    let openapi = server().await.get("/openapi.json").await.json();
+    for (path, form, of_a_rule) in [
+        ("/generate", "NativeError", "422"),
+        ("/generate_stream", "NativeError", "422"),
+        ("/v1/chat/completions", "OpenAiError", "400"),
+        ("/v1/messages", "AnthropicError", "400"),
+    ] {
+        let responses = &openapi["paths"][path]["post"]["responses"];
+        for status in [
+            of_a_rule, "400", "401", "404", "413", "415", "429", "500", "503",
+        ] {
+            let schema = &responses[status]["content"]["application/json"]["schema"]["$ref"];
+            assert_eq!(
+                schema,
+                &format!("#/components/schemas/{form}"),
+                "{path} {status}"
+            );
+        }
+        let other = if of_a_rule == "400" { "422" } else { "200" };
+        assert_eq!(responses[other].is_object(), other == "200", "{path}");
+        assert!(responses["default"].is_null(), "{path}");
+    }
+}
+
+#[tokio::test]
+async fn a_name_that_is_no_text_is_not_found() {
+    let server = server().await;
+    for path in ["/v1/models/%FF", "/v1/responses/%FF"] {
+        let reply = server.get(path).await;
+        let error = &reply.json()["error"]["type"];
+        assert_eq!(
+            (reply.status, error),
+            (404, &json!("invalid_request_error"))
+        );
+    }
+}

@@ -216,7 +216,8 @@ pub(crate) async fn events(response: Response) -> Vec<Value> {
         .expect("it is text");
     let frames = body.lines().filter_map(|line| line.strip_prefix("data:"));
     frames
-        .map(|frame| serde_json::from_str(frame).expect("JSON"))
+        .map(|frame| frame.split_once("\nid: ").expect("an id").0)
+        .map(|data| serde_json::from_str(data).expect("JSON"))
         .collect()
 }
 
@@ -297,6 +298,8 @@ fn config(shard_address: String) -> ServeConfig {
         cors_allow_origin: vec![],
         limits: Limits::default(),
         http: HttpLimits::default(),
+        otlp_endpoint: None,
+        otlp_service_name: "test".into(),
         validation_workers: 1,
         watermark_gamma: 0.5,
         watermark_delta: 2.0,

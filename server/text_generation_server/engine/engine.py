@@ -150,6 +150,11 @@ class Engine:
         """Use a short moment without work for what comes. False when everything is ready."""
         return self._cache.grow_reserve()
 
+    @property
+    def credit(self) -> int:
+        """Requests the router may have here without a terminal event."""
+        return self._scheduler.credit()
+
     def load(self) -> Load:
         """The engine's state right now."""
         counts, totals, scheduler = self._cache.counts(), self._totals, self._scheduler
@@ -228,7 +233,7 @@ class Engine:
             )
 
     def _submit(self, chunks: list[Chunk]) -> Iterable[tuple[int, Outcome]]:
-        plan = build_plan(chunks, self._cache)
+        plan = build_plan(chunks, self._cache, self._executor.facts)
         self._pace.begin()
         try:
             result = self._executor.submit(plan).wait()

@@ -128,15 +128,13 @@ class EngineLoop:
         block = not self._engine.has_work
         while block and self._commands.empty() and self._engine.prepare():
             pass
-        while True:
-            try:
-                command = self._commands.get(block)
-            except queue.Empty:
-                return True
+        while block or not self._commands.empty():
+            command = self._commands.get()
             if command is None:
                 return False
             self._carry_out(command)
             block = False
+        return True
 
     def _carry_out(self, command: Command) -> None:
         if isinstance(command, Attach):
@@ -161,15 +159,15 @@ class EngineLoop:
     def _report(self) -> None:
         """Send the load when the credit changed or the engine fell idle, and while work runs when
         the last report is old."""
-        load, now = self._engine.load(), time.monotonic()
-        old, idle = self._reported, not self._engine.has_work
+        old, now = self._reported, time.monotonic()
         if (
             old
-            and not idle
-            and old.credit == load.credit
+            and self._engine.has_work
+            and old.credit == self._engine.credit
             and now - self._reported_at < LOAD_INTERVAL
         ):
             return
+        load = self._engine.load()
         if self._sink is not None and load != old:
             self._reported, self._reported_at = load, now
             self._send(load)

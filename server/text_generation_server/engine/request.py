@@ -97,9 +97,10 @@ class Progress:
     """Estimate of the seconds until the first token."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Token:
-    """A drawn token."""
+    """A drawn token. Not frozen, as there is one for every row of a step and frozen ones take three
+    times as long to make; nobody changes it."""
 
     request_id: int
     index: int

@@ -106,6 +106,7 @@ class OracleExecutor:
             context_length=CONTEXT_LENGTH,
             page_tokens=page_tokens,
             page_bytes=page_tokens * CELL_BYTES,
+            reads_domains=True,
             default_kv_tokens=DEFAULT_KV_TOKENS,
         )
         self._words = words

@@ -42,7 +42,7 @@ class StepPlan:
     tokens: Uint32Array
     """[T] token ids, sequence after sequence."""
     domains: Uint64Array
-    """[T] cache domain of each token (only the oracle looks at it)."""
+    """[T] cache domain of each token, or none unless `ExecutorFacts.reads_domains`."""
     query_starts: Int32Array
     """[S + 1] sequence s computes tokens[query_starts[s]:query_starts[s + 1]]."""
     context_lengths: Int32Array
@@ -102,6 +102,8 @@ class ExecutorFacts:
     """Most tokens of one sequence, prompt and answer together."""
     page_tokens: int
     page_bytes: int
+    reads_domains: bool = False
+    """Whether it looks at the tokens' cache domains: only the oracle does."""
     default_kv_tokens: int | None = None
     """Size of the page pool when nobody asks for one; None: from the memory that is available."""
 

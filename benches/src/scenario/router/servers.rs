@@ -104,6 +104,8 @@ pub(super) fn config(shard_address: &str) -> ServeConfig {
             cors_allow_origin: vec![],
             limits: Limits::default(),
             http: HttpLimits::default(),
+            otlp_endpoint: None,
+            otlp_service_name: "test".into(),
             validation_workers: 2,
             watermark_gamma: 0.5,
             watermark_delta: 2.0,

@@ -3,8 +3,10 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 
+use tracing_subscriber::filter::Targets;
+
 use super::*;
-use crate::child::Output;
+use crate::child::{Output, ShardLevel};
 
 const START: Duration = Duration::from_secs(600);
 
@@ -79,6 +81,7 @@ fn shells(script: &str, ranks: u32) -> (Supervisor, watch::Sender<Readiness>, te
         program: program.into(),
         config: run_dir.path().join("config.json"),
         output: Output::Plain,
+        level: ShardLevel::of(&Targets::new()),
     };
     let spec = GroupSpec {
         command,

@@ -29,7 +29,6 @@ use crate::error::ApiError;
     post, path = "/v1/chat/completions", tag = "openai", request_body = ChatRequest,
     responses(
         (status = 200, content((ChatCompletion = "application/json"), (ChatChunk = "text/event-stream"))),
-        (status = "default", description = "See the error table"),
     )
 )]
 pub async fn chat_completions(

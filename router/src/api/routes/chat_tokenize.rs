@@ -29,7 +29,7 @@ pub struct ChatTokens {
 /// When the template refuses the messages, or the text cannot be tokenized.
 #[utoipa::path(
     post, path = "/chat_tokenize", tag = "native", request_body = ChatRequest,
-    responses((status = 200, body = ChatTokens), (status = "default", description = "See the error table"))
+    responses((status = 200, body = ChatTokens))
 )]
 pub async fn chat_tokenize(
     State(state): State<AppState>,

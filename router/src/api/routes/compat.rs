@@ -6,7 +6,7 @@ use axum::response::{IntoResponse, Response};
 
 use crate::api::extract::Json;
 use crate::api::native;
-use crate::api::types::native::{GenerateRequest, GenerateResponse};
+use crate::api::types::native::{GenerateRequest, GenerateResponse, StreamEvent};
 use crate::api::validate::Delivery;
 use crate::app::AppState;
 use crate::error::ApiError;
@@ -17,7 +17,9 @@ use crate::error::ApiError;
 /// See [`native::submit`] and [`native::Job::complete`].
 #[utoipa::path(
     post, path = "/", tag = "native", request_body = GenerateRequest,
-    responses((status = 200, body = Vec<GenerateResponse>), (status = "default", description = "See the error table"))
+    responses(
+        (status = 200, content((Vec<GenerateResponse> = "application/json"), (StreamEvent = "text/event-stream")))
+    )
 )]
 pub async fn compat(
     State(state): State<AppState>,

@@ -30,7 +30,6 @@ use crate::model::Model;
     post, path = "/v1/completions", tag = "openai", request_body = CompletionRequest,
     responses(
         (status = 200, content((Completion = "application/json"), (Completion = "text/event-stream"))),
-        (status = "default", description = "See the error table"),
     )
 )]
 pub async fn completions(

@@ -6,10 +6,7 @@ use crate::error::ApiError;
 ///
 /// # Errors
 /// Always.
-#[utoipa::path(
-    post, path = "/v1/embeddings", tag = "openai",
-    responses((status = 404, description = "Not served"), (status = "default", description = "See the error table"))
-)]
+#[utoipa::path(post, path = "/v1/embeddings", tag = "openai", responses())]
 pub async fn embeddings() -> ApiError {
     ApiError::NotServed("embeddings")
 }

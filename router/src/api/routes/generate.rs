@@ -17,7 +17,7 @@ use crate::error::ApiError;
 /// See [`native::submit`] and [`native::Job::complete`].
 #[utoipa::path(
     post, path = "/generate", tag = "native", request_body = GenerateRequest,
-    responses((status = 200, body = GenerateResponse), (status = "default", description = "See the error table"))
+    responses((status = 200, body = GenerateResponse))
 )]
 pub async fn generate(
     State(state): State<AppState>,

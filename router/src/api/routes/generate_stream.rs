@@ -5,7 +5,7 @@ use axum::response::IntoResponse;
 
 use crate::api::extract::Json;
 use crate::api::native;
-use crate::api::types::native::{GenerateRequest, StreamResponse};
+use crate::api::types::native::{GenerateRequest, StreamEvent};
 use crate::api::validate::Delivery;
 use crate::app::AppState;
 use crate::error::ApiError;
@@ -17,8 +17,7 @@ use crate::error::ApiError;
 #[utoipa::path(
     post, path = "/generate_stream", tag = "native", request_body = GenerateRequest,
     responses(
-        (status = 200, body = StreamResponse, content_type = "text/event-stream"),
-        (status = "default", description = "See the error table"),
+        (status = 200, body = StreamEvent, content_type = "text/event-stream"),
     )
 )]
 pub async fn generate_stream(

@@ -13,7 +13,7 @@ use crate::error::ApiError;
 /// 503 while the model is loading.
 #[utoipa::path(
     get, path = "/info", tag = "server",
-    responses((status = 200, body = Info), (status = 503, description = "Loading"))
+    responses((status = 200, body = Info))
 )]
 pub async fn info(State(state): State<AppState>) -> Result<Json<Info>, ApiError> {
     let model = state.model()?;

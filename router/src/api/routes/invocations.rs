@@ -17,7 +17,7 @@ use crate::error::ApiError;
 /// Those of the route that answers, in the form of the native routes.
 #[utoipa::path(
     post, path = "/invocations", tag = "hosts", request_body = AnyRequest,
-    responses((status = 200, description = "As of the route that answers"), (status = "default", description = "See the error table"))
+    responses((status = 200, description = "As of the route that answers"))
 )]
 pub async fn invocations(
     state: State<AppState>,

@@ -27,7 +27,6 @@ use crate::error::ApiError;
     post, path = "/v1/messages", tag = "anthropic", request_body = MessagesRequest,
     responses(
         (status = 200, content((MessageObject = "application/json"), (MessageEvent = "text/event-stream"))),
-        (status = "default", description = "See the error table"),
     )
 )]
 pub async fn messages(
@@ -72,7 +71,6 @@ fn limit_to(plan: &mut Plan, prompt_tokens: usize, room: Room<'_>) -> StopReason
     post, path = "/v1/messages/count_tokens", tag = "anthropic", request_body = CountTokensRequest,
     responses(
         (status = 200, body = TokenCount),
-        (status = "default", description = "See the error table"),
     )
 )]
 pub async fn count_tokens(

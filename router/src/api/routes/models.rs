@@ -1,6 +1,7 @@
 //! `GET /v1/models`, `GET /v1/models/{id}`: what can be asked for.
 
 use axum::Json;
+use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, State};
 
 use crate::api::openai::unix_seconds;
@@ -15,7 +16,7 @@ use crate::model::Model;
 /// 503 while the model is loading.
 #[utoipa::path(
     get, path = "/v1/models", tag = "openai",
-    responses((status = 200, body = ModelList), (status = 503, description = "Loading"))
+    responses((status = 200, body = ModelList))
 )]
 pub async fn models(State(state): State<AppState>) -> Result<Json<ModelList>, ApiError> {
     Ok(Json(ModelList {
@@ -33,14 +34,14 @@ pub async fn models(State(state): State<AppState>) -> Result<Json<ModelList>, Ap
     params(("id" = String, Path, description = "The model's id; its `/` as `%2F`")),
     responses(
         (status = 200, body = ModelEntry),
-        (status = 404, description = "Not served here"),
-        (status = 503, description = "Loading"),
     )
 )]
 pub async fn model(
     State(state): State<AppState>,
-    Path(id): Path<String>,
+    id: Result<Path<String>, PathRejection>,
 ) -> Result<Json<ModelEntry>, ApiError> {
+    // An id that is no text is nobody's.
+    let Path(id) = id.map_err(|rejection| ApiError::ModelNotFound(rejection.body_text()))?;
     Ok(Json(entry(&*state.model_named(Some(&id))?)))
 }
 

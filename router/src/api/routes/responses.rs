@@ -33,7 +33,6 @@ use crate::response_store::Stored;
     request_body = ResponsesRequest,
     responses(
         (status = 200, content((ResponseObject = "application/json"), (ResponseEvent = "text/event-stream"))),
-        (status = "default", description = "See the error table"),
     )
 )]
 pub async fn create(
@@ -75,8 +74,6 @@ pub async fn create(
     params(("id" = String, Path, description = "Id of the response")),
     responses(
         (status = 200, body = ResponseObject),
-        (status = 404, description = "Not stored"),
-        (status = "default", description = "See the error table"),
     )
 )]
 pub async fn fetch(
@@ -98,8 +95,6 @@ pub async fn fetch(
     params(("id" = String, Path, description = "Id of the response")),
     responses(
         (status = 200, body = DeletedResponse),
-        (status = 404, description = "Not stored"),
-        (status = "default", description = "See the error table"),
     )
 )]
 pub async fn delete(

@@ -15,7 +15,7 @@ use crate::error::ApiError;
 /// When the text cannot be tokenized.
 #[utoipa::path(
     post, path = "/tokenize", tag = "native", request_body = GenerateRequest,
-    responses((status = 200, body = Vec<SimpleToken>), (status = "default", description = "See the error table"))
+    responses((status = 200, body = Vec<SimpleToken>))
 )]
 pub async fn tokenize(
     State(state): State<AppState>,

@@ -20,7 +20,7 @@ use crate::error::ApiError;
 /// `/generate` and `/v1/chat/completions` fail with.
 #[utoipa::path(
     post, path = "/vertex", tag = "hosts", request_body = VertexRequest,
-    responses((status = 200, body = VertexResponse), (status = "default", description = "See the error table"))
+    responses((status = 200, body = VertexResponse))
 )]
 pub async fn vertex(
     State(state): State<AppState>,

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use utoipa::ToSchema;
 
+use super::described::chat_tool_choice;
 use super::grammar::ResponseFormat;
 use super::openai::{FinishReason, OneOrMany, StreamOptions, TokenLogprob, Usage};
 
@@ -15,14 +16,19 @@ pub struct ChatRequest {
     /// The served model's id or alias, "tgi", or nothing.
     pub model: Option<String>,
     /// The conversation. A last message of the assistant is continued.
+    #[schema(min_items = 1)]
     pub messages: Vec<ChatMessage>,
     /// Most tokens to generate; `max_completion_tokens` goes before it.
+    #[schema(minimum = 1)]
     pub max_tokens: Option<u32>,
     /// Most tokens to generate. Default: what the context has room for.
+    #[schema(minimum = 1)]
     pub max_completion_tokens: Option<u32>,
     /// From 0 to 2; 0 takes the most likely token. Default 1.
+    #[schema(minimum = 0, maximum = 2)]
     pub temperature: Option<f32>,
     /// Above 0, at most 1; keeps the likeliest tokens of this mass. Default 1.
+    #[schema(exclusive_minimum = 0, maximum = 1)]
     pub top_p: Option<f32>,
     /// Above 0; divides the logits of tokens already in the text. Default 1 (off).
     pub repetition_penalty: Option<f32>,
@@ -35,8 +41,10 @@ pub struct ChatRequest {
     /// Whether to go on after an end-of-text token; for benchmarks. Default false.
     pub ignore_eos: Option<bool>,
     /// -2 to 2; subtracted per earlier occurrence in the answer. Default 0.
+    #[schema(minimum = -2, maximum = 2)]
     pub frequency_penalty: Option<f32>,
     /// -2 to 2; subtracted once for tokens in the answer. Default 0.
+    #[schema(minimum = -2, maximum = 2)]
     pub presence_penalty: Option<f32>,
     /// Texts that end the answer; they are not part of it.
     pub stop: Option<OneOrMany>,
@@ -47,6 +55,7 @@ pub struct ChatRequest {
     /// Repeats a sampled answer. Default: random.
     pub seed: Option<i64>,
     /// Answers to draw. Default 1.
+    #[schema(minimum = 1)]
     pub n: Option<u32>,
     /// Whether to report log probabilities. Default false.
     pub logprobs: Option<bool>,
@@ -58,6 +67,7 @@ pub struct ChatRequest {
     pub tools: Option<Vec<ChatTool>>,
     /// "auto", "none", "required" or `{"type": "function", "function": {"name": ..}}`. Default
     /// "auto".
+    #[schema(schema_with = chat_tool_choice, required = false)]
     pub tool_choice: Option<Value>,
     /// Whether one answer may hold several calls, where it has to hold any. Default true.
     pub parallel_tool_calls: Option<bool>,
@@ -112,6 +122,7 @@ pub struct ChatMessage {
 #[derive(Debug, Clone, PartialEq, Deserialize, ToSchema)]
 pub struct ChatTool {
     /// Only "function".
+    #[schema(pattern = "^function$")]
     pub r#type: String,
     /// The function.
     pub function: Option<ChatFunction>,
@@ -121,6 +132,7 @@ pub struct ChatTool {
 #[derive(Debug, Clone, PartialEq, Deserialize, ToSchema)]
 pub struct ChatFunction {
     /// Its name.
+    #[schema(min_length = 1)]
     pub name: String,
     /// What it does.
     pub description: Option<String>,
@@ -163,6 +175,7 @@ pub enum Content {
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize, ToSchema)]
 pub struct ContentPart {
     /// Only "text".
+    #[schema(pattern = "^text$")]
     pub r#type: String,
     /// The text.
     pub text: Option<String>,

@@ -18,8 +18,10 @@ pub struct CompletionRequest {
     /// Most tokens to generate for each; 0 needs `echo`. Default: what the context has room for.
     pub max_tokens: Option<u32>,
     /// From 0 to 2; 0 takes the most likely token. Default 1.
+    #[schema(minimum = 0, maximum = 2)]
     pub temperature: Option<f32>,
     /// Above 0, at most 1; keeps the likeliest tokens of this mass. Default 1.
+    #[schema(exclusive_minimum = 0, maximum = 1)]
     pub top_p: Option<f32>,
     /// Above 0; keeps the k most likely tokens. 0 and -1 keep all, which is the default.
     pub top_k: Option<i64>,
@@ -30,10 +32,13 @@ pub struct CompletionRequest {
     /// Whether to go on after an end-of-text token; for benchmarks. Default false.
     pub ignore_eos: Option<bool>,
     /// Above 0; divides the logits of tokens already in the text. Default 1 (off).
+    #[schema(exclusive_minimum = 0)]
     pub repetition_penalty: Option<f32>,
     /// -2 to 2; subtracted per earlier occurrence in the answer. Default 0.
+    #[schema(minimum = -2, maximum = 2)]
     pub frequency_penalty: Option<f32>,
     /// -2 to 2; subtracted once for tokens in the answer. Default 0.
+    #[schema(minimum = -2, maximum = 2)]
     pub presence_penalty: Option<f32>,
     /// Texts that end the answer; they are not part of it.
     pub stop: Option<OneOrMany>,
@@ -44,16 +49,19 @@ pub struct CompletionRequest {
     /// Repeats a sampled answer. Default: random.
     pub seed: Option<i64>,
     /// Answers to draw for each prompt. Default 1.
+    #[schema(minimum = 1)]
     pub n: Option<u32>,
     /// Most likely tokens to report at each position. Default: no log probabilities.
     pub logprobs: Option<u32>,
     /// Answers drawn for each prompt, of which the `n` with the highest mean log probability are
     /// returned; more than `n` cannot be streamed. Default: `n`.
+    #[schema(minimum = 1)]
     pub best_of: Option<u32>,
     /// Whether the text begins with the prompt; `logprobs` then tells about the prompt's tokens too.
     /// Default false.
     pub echo: Option<bool>,
     /// Not supported; null or empty.
+    #[schema(max_length = 0)]
     pub suffix: Option<String>,
     /// Added to the logits of tokens: from -100 to 100 by token id, for at most 300 tokens.
     pub logit_bias: Option<BTreeMap<String, f32>>,

@@ -11,16 +11,20 @@ pub struct MessagesRequest {
     /// The served model's id or alias, "tgi", or nothing.
     pub model: Option<String>,
     /// Most tokens to generate.
+    #[schema(minimum = 1)]
     pub max_tokens: u32,
     /// The conversation. A last message of the assistant is continued.
+    #[schema(min_items = 1)]
     pub messages: Vec<MessageParam>,
     /// Text before the conversation.
     pub system: Option<TextOrBlocks>,
     /// Texts that end the answer; they are not part of it.
     pub stop_sequences: Option<Vec<String>>,
     /// From 0 to 1; 0 takes the most likely token. Default 1.
+    #[schema(minimum = 0, maximum = 1)]
     pub temperature: Option<f32>,
     /// Above 0, at most 1; keeps the likeliest tokens of this mass. Default 1.
+    #[schema(exclusive_minimum = 0, maximum = 1)]
     pub top_p: Option<f32>,
     /// Keeps the k most likely tokens; 0 keeps all. Default 0.
     pub top_k: Option<u32>,
@@ -52,6 +56,7 @@ pub struct CountTokensRequest {
     /// The served model's id or alias, "tgi", or nothing.
     pub model: Option<String>,
     /// The conversation.
+    #[schema(min_items = 1)]
     pub messages: Vec<MessageParam>,
     /// Text before the conversation.
     pub system: Option<TextOrBlocks>,
@@ -85,6 +90,7 @@ pub struct MessageMetadata {
 #[derive(Debug, Clone, PartialEq, Deserialize, ToSchema)]
 pub struct MessageParam {
     /// "user" or "assistant".
+    #[schema(pattern = "^(user|assistant)$")]
     pub role: String,
     /// What it says.
     pub content: MessageContent,
@@ -107,6 +113,7 @@ pub enum MessageContent {
 #[derive(Debug, Clone, Default, PartialEq, Deserialize, ToSchema)]
 pub struct ContentBlock {
     /// "text", "tool_use" or "tool_result".
+    #[schema(pattern = "^(text|tool_use|tool_result)$")]
     pub r#type: String,
     /// Of a text: the text.
     pub text: Option<String>,
@@ -141,6 +148,7 @@ pub enum TextOrBlocks {
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize, ToSchema)]
 pub struct TextBlockParam {
     /// Only "text".
+    #[schema(pattern = "^text$")]
     pub r#type: String,
     /// The text.
     pub text: Option<String>,
@@ -159,8 +167,10 @@ pub struct CacheControl {
 #[derive(Debug, Clone, PartialEq, Deserialize, ToSchema)]
 pub struct ToolParam {
     /// Only "custom" or null.
+    #[schema(pattern = "^custom$")]
     pub r#type: Option<String>,
     /// Its name.
+    #[schema(min_length = 1)]
     pub name: String,
     /// What it does.
     pub description: Option<String>,
@@ -175,6 +185,7 @@ pub struct ToolParam {
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize, ToSchema)]
 pub struct ToolChoiceParam {
     /// "auto", "any", "tool" or "none".
+    #[schema(pattern = "^(auto|any|tool|none)$")]
     pub r#type: String,
     /// Of "tool": which.
     pub name: Option<String>,
@@ -195,6 +206,7 @@ pub struct OutputConfig {
 #[derive(Debug, Clone, PartialEq, Deserialize, ToSchema)]
 pub struct OutputFormat {
     /// Only "json_schema".
+    #[schema(pattern = "^json_schema$")]
     pub r#type: String,
     /// The JSON schema.
     #[schema(value_type = Option<Object>)]
@@ -205,5 +217,6 @@ pub struct OutputFormat {
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize, ToSchema)]
 pub struct Thinking {
     /// Only "disabled".
+    #[schema(pattern = "^disabled$")]
     pub r#type: String,
 }

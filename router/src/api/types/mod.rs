@@ -4,6 +4,8 @@
 
 pub mod chat;
 pub mod completion;
+mod described;
+pub mod error;
 pub mod grammar;
 pub mod hosts;
 pub mod info;

@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+use super::error::NativeError;
 use super::grammar::GrammarRequest;
 use super::openai::PrefillProgress;
 
@@ -22,31 +23,39 @@ pub struct GenerateRequest {
 #[derive(Debug, Clone, Default, Deserialize, ToSchema)]
 pub struct Parameters {
     /// Answers to draw; the one with the highest mean log probability is returned. Default 1.
+    #[schema(minimum = 1)]
     pub best_of: Option<u32>,
     /// Above 0; higher is more random. Default 1. Setting it turns sampling on.
+    #[schema(exclusive_minimum = 0)]
     pub temperature: Option<f32>,
     /// Above 0; divides the logits of tokens already in the text. Default 1 (off).
+    #[schema(exclusive_minimum = 0)]
     pub repetition_penalty: Option<f32>,
     /// -2 to 2; subtracted per earlier occurrence in the answer. Default 0 (off).
+    #[schema(minimum = -2, maximum = 2)]
     pub frequency_penalty: Option<f32>,
     /// Above 0; keeps the k most likely tokens. Default: all. Setting it turns sampling on.
+    #[schema(minimum = 1)]
     pub top_k: Option<u32>,
     /// Above 0, at most 1; keeps the likeliest tokens of this mass. Default 1. Setting it turns
     /// sampling on.
+    #[schema(exclusive_minimum = 0, maximum = 1)]
     pub top_p: Option<f32>,
     /// Above 0, at most 1; keeps locally typical tokens of this mass. Default 1. Setting it turns
     /// sampling on.
+    #[schema(exclusive_minimum = 0, maximum = 1)]
     pub typical_p: Option<f32>,
     /// Whether to sample. Default false: the most likely token.
     pub do_sample: Option<bool>,
     /// Most tokens to generate. Default: what the context has room for.
-    #[schema(example = 20)]
+    #[schema(example = 20, minimum = 1)]
     pub max_new_tokens: Option<u32>,
     /// Whether the text begins with the prompt. Default false.
     pub return_full_text: Option<bool>,
     /// Texts that end the answer; the one found stays at its end.
     pub stop: Option<Vec<String>>,
     /// Keeps the last n tokens of the prompt. Default: all.
+    #[schema(minimum = 1)]
     pub truncate: Option<u32>,
     /// Whether the answer is marked, so that it can be told to be generated. Default false.
     pub watermark: Option<bool>,
@@ -180,6 +189,18 @@ pub struct StreamResponse {
 pub struct PrefillEvent {
     /// How far that is.
     pub prefill: PrefillProgress,
+}
+
+/// Any event of a stream, as its `data` says it.
+#[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
+#[serde(untagged)]
+pub enum StreamEvent {
+    /// A token.
+    Token(StreamResponse),
+    /// The prompt is still being computed.
+    Prefill(PrefillEvent),
+    /// The answer failed; nothing follows.
+    Error(NativeError),
 }
 
 /// How a streamed answer came about.

@@ -6,12 +6,15 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use utoipa::ToSchema;
 
+use super::described::{nothing, tool_choice};
+
 /// A conversation, or the next turn of a stored one, and how to continue it.
 #[derive(Debug, Clone, Default, Deserialize, ToSchema)]
 pub struct ResponsesRequest {
     /// The served model's id or alias, "tgi", or nothing.
     pub model: Option<String>,
     /// A text of the user, or items.
+    #[schema(value_type = ResponseInput)]
     pub input: Option<ResponseInput>,
     /// A system message before all others; not taken over from the response before.
     pub instructions: Option<String>,
@@ -20,10 +23,13 @@ pub struct ResponsesRequest {
     /// Whether the response is kept, to be fetched or continued. Default true.
     pub store: Option<bool>,
     /// Most tokens to generate. Default: what the context has room for.
+    #[schema(minimum = 1)]
     pub max_output_tokens: Option<u32>,
     /// From 0 to 2; 0 takes the most likely token. Default 1.
+    #[schema(minimum = 0, maximum = 2)]
     pub temperature: Option<f32>,
     /// Above 0, at most 1; keeps the likeliest tokens of this mass. Default 1.
+    #[schema(exclusive_minimum = 0, maximum = 1)]
     pub top_p: Option<f32>,
     /// Whether to stream events. Default false.
     pub stream: Option<bool>,
@@ -32,6 +38,7 @@ pub struct ResponsesRequest {
     /// Functions that the model may call.
     pub tools: Option<Vec<FunctionTool>>,
     /// "auto", "none", "required" or `{"type": "function", "name": ..}`. Default "auto".
+    #[schema(schema_with = tool_choice, required = false)]
     pub tool_choice: Option<Value>,
     /// Whether one answer may hold several calls. Default true.
     pub parallel_tool_calls: Option<bool>,
@@ -42,16 +49,20 @@ pub struct ResponsesRequest {
     /// Not supported; false or null.
     pub background: Option<bool>,
     /// Only "disabled" or null: a conversation that does not fit is refused.
+    #[schema(pattern = "^disabled$")]
     pub truncation: Option<String>,
     /// What the response tells beside the answer: "message.output_text.logprobs" or nothing.
     pub include: Option<Vec<String>>,
     /// Most likely tokens to report at each position; needs `include`. Default 0.
     pub top_logprobs: Option<u32>,
     /// Not supported; null or empty.
+    #[schema(schema_with = nothing, required = false)]
     pub reasoning: Option<Value>,
     /// Not supported; null.
+    #[schema(schema_with = nothing, required = false)]
     pub prompt: Option<Value>,
     /// Not supported; null. `previous_response_id` continues a conversation.
+    #[schema(schema_with = nothing, required = false)]
     pub conversation: Option<Value>,
 }
 
@@ -81,9 +92,11 @@ pub enum ResponseInput {
 pub struct InputItem {
     /// "message" (the default), "function_call" or "function_call_output".
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(pattern = "^(message|function_call|function_call_output)$")]
     pub r#type: Option<String>,
     /// Of a message: "user", "assistant", "system" or "developer".
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(pattern = "^(user|assistant|system|developer)$")]
     pub role: Option<String>,
     /// Of a message: its text.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -116,6 +129,7 @@ pub enum InputContent {
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize, ToSchema)]
 pub struct InputPart {
     /// "input_text" or "output_text".
+    #[schema(pattern = "^(input_text|output_text|text)$")]
     pub r#type: String,
     /// The text.
     pub text: Option<String>,
@@ -128,6 +142,7 @@ pub struct TextConfig {
     pub format: Option<TextFormat>,
     /// Not supported; null or "medium".
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(pattern = "^medium$")]
     pub verbosity: Option<String>,
 }
 
@@ -135,6 +150,7 @@ pub struct TextConfig {
 #[derive(Debug, Clone, PartialEq, Deserialize, Serialize, ToSchema)]
 pub struct TextFormat {
     /// "text", "json_object" or "json_schema".
+    #[schema(pattern = "^(text|json_object|json_schema)$")]
     pub r#type: String,
     /// Of a schema: its name.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -169,6 +185,7 @@ impl TextFormat {
 #[derive(Debug, Clone, PartialEq, Deserialize, Serialize, ToSchema)]
 pub struct FunctionTool {
     /// Only "function".
+    #[schema(pattern = "^function$")]
     pub r#type: String,
     /// Its name.
     pub name: Option<String>,

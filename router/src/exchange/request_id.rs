@@ -1,25 +1,15 @@
 //! The id of a request: the client's own when it is a fit one, else a new one.
 
-use axum::extract::Request;
-use axum::middleware::Next;
-use axum::response::Response;
 use http::{HeaderMap, HeaderValue};
-use tracing::{Instrument, info_span};
 use uuid::Uuid;
 
-const X_REQUEST_ID: &str = "x-request-id";
+pub(super) const X_REQUEST_ID: &str = "x-request-id";
 /// Longest id of a client, in bytes.
 const MAX_BYTES: usize = 128;
 
-/// Middleware that gives every request an id, which its log lines and its response carry.
-pub(crate) async fn identify(mut request: Request, next: Next) -> Response {
-    let id = sent_id(request.headers()).unwrap_or_else(new_id);
-    let text = id.to_str().unwrap_or_default();
-    let span = info_span!("request", id = text, tenant = tracing::field::Empty);
-    request.headers_mut().insert(X_REQUEST_ID, id.clone());
-    let mut response = next.run(request).instrument(span).await;
-    response.headers_mut().insert(X_REQUEST_ID, id);
-    response
+/// The id of a request with these headers.
+pub(super) fn of(headers: &HeaderMap) -> HeaderValue {
+    sent_id(headers).unwrap_or_else(new_id)
 }
 
 /// The client's id, if it may stand in a log line: short, and of letters, digits and `-_.:/+=@`.

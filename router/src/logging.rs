@@ -14,7 +14,11 @@ pub fn init(levels: Targets, json: bool) {
         .with_writer(io::stderr)
         .with_ansi(io::stderr().is_terminal());
     let layer: Box<dyn Layer<Registry> + Send + Sync> = if json {
-        layer.json().flatten_event(true).boxed()
+        layer
+            .json()
+            .flatten_event(true)
+            .with_span_list(false)
+            .boxed()
     } else {
         layer.with_target(false).boxed()
     };
