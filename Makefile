@@ -23,7 +23,7 @@ RUST_SOURCES := $(shell find router server benchmark proto -name target -prune -
 PY_TESTS := server/tests tests/contract benches/tests
 
 .PHONY: help build run test test-rust test-py test-e2e fuzz-api test-docker test-exactness test-mutations lint lint-rust lint-py lint-proto fmt proto \
-	bench bench-peers quality gemma golden golden-tokens docs pictures lock deny clean
+	bench bench-router bench-peers quality gemma golden golden-tokens docs pictures lock deny clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "%-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -88,6 +88,9 @@ proto: $(VENV)/.dev ## generate the Python half of the wire contract
 
 bench: $(PROGRAMS) ## one JSON line a scenario; a scenario and flags in ARGS
 	$(CARGO) run --release --locked -p text-generation-benches -- $(or $(ARGS),all)
+
+bench-router: $(PROGRAMS) ## the router alone against its goals; flags in ARGS="--repeats 5"
+	$(CARGO) run --release --locked -p text-generation-benches -- router $(ARGS)
 
 bench-peers: $(VENV)/.dev $(PROGRAMS) ## this server beside other engines; flags in ARGS="--quick"
 	$(CARGO) build --release --locked -p text-generation-benches

@@ -14,6 +14,9 @@ pub(crate) struct Args {
     /// Launcher that starts the servers to measure.
     #[arg(long, value_name = "PATH", default_value = "text-generation-launcher")]
     pub(crate) launcher: PathBuf,
+    /// Router that `router` starts to read its memory.
+    #[arg(long, value_name = "PATH", default_value = "text-generation-router")]
+    pub(crate) router: PathBuf,
     /// A running server to measure instead, such as http://127.0.0.1:3000.
     #[arg(long)]
     pub(crate) url: Option<String>,
@@ -44,7 +47,8 @@ pub(crate) enum Choice {
     Throughput,
     /// Conversations of up to 200,000 tokens on the oracle: where a turn's time goes.
     Long,
-    /// Requests a second of the router with a mock shard, beside a bare HTTP server.
+    /// The router alone against its goals: rates and times beside a bare HTTP server, memory of idle
+    /// streams.
     Router,
     /// Time between two native calls, and CPU time a step by part, at 1 and 32 streams.
     Overhead,

@@ -87,6 +87,10 @@ impl Server {
     }
 }
 
-fn free_port() -> Result<u16> {
+/// A port that nobody listens on.
+///
+/// # Errors
+/// When there is none.
+pub(crate) fn free_port() -> Result<u16> {
     Ok(TcpListener::bind("127.0.0.1:0")?.local_addr()?.port())
 }

@@ -45,7 +45,7 @@ pub(crate) async fn run(args: &Args) -> Result<()> {
         target.close().await?;
     }
     if chosen(Choice::Router) {
-        router::measure(args.repeats).await?.print()?;
+        router::measure(args.repeats, &args.router).await?.print()?;
     }
     if args.scenario == Choice::Limits {
         let points = limits::measure(args.threads.into(), args.repeats);

@@ -1,202 +1,152 @@
-//! Requests a second of the router with a mock shard, beside a bare HTTP server that answers the
-//! same bytes: what validation, tokenization, queue, wire and encoding cost together.
+//! The router alone, with a mock shard, against its goals: what validation, tokenization, queue, wire
+//! and encoding cost together.
 //!
-//! Router, mock shard, bare server and load generator share this process and its threads, and the
-//! two servers take turns in short windows, so that both see the same machine.
+//! Rates and times: router, mock shard, a bare HTTP server that answers the same bytes, and the load
+//! generator share this process and its threads, and the two servers take turns in short windows, so
+//! that both see the same machine. Memory: the router is a process of its own.
 
-use std::convert::Infallible;
-use std::path::PathBuf;
+mod goal;
+mod idle;
+mod load;
+mod servers;
+
+use std::path::Path;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, ensure};
+use anyhow::Result;
 use bytes::Bytes;
-use futures::future::{pending, try_join_all};
-use http::{Response, header};
-use http_body_util::{BodyExt, Full};
-use hyper::service::service_fn;
-use hyper_util::rt::TokioIo;
 use serde_json::{Value, json};
-use text_generation_router::config::{
-    Dtype, EngineConfig, ExecutorKind, GrammarConfig, HttpLimits, KvCacheDtype, Limits,
-    ModelConfig, RouterConfig, ServeConfig,
-};
-use text_generation_router::mock_shard::{Answer, MockShard, Options};
-use text_generation_router::serve::{Readiness, Server};
-use tokio::net::TcpListener;
+use text_generation_router::api::tokenizer::{Specials, Tokenizer};
+use text_generation_router::mock_shard::{Answer, MockShard, Options, tokenizer_json};
 
-use super::millis;
+use super::{millis, point};
 use crate::client::Client;
 use crate::report::Report;
 use crate::stats::{Summary, rounded};
+use goal::Goal;
+use load::{Outcome, Request};
 
-const WINDOW: Duration = Duration::from_millis(500);
+/// Windows of each server and measured point, for each repeat.
 const WINDOWS: u32 = 6;
-const CONNECTIONS: [usize; 2] = [1, 32];
-const PROMPT: &str =
-    "A prompt of a usual length for a short question to a model, in plain English.";
+const CONNECTIONS: usize = 32;
+/// Tokens of the prompt: one a byte with the mock's tokenizer.
+const PROMPT_TOKENS: usize = 100;
+/// Encodings of the prompt that are timed.
+const ENCODINGS: usize = 2000;
 
-/// One point for each number of connections.
+/// One point for each goal.
 ///
 /// # Errors
-/// When either server fails a request.
-pub(super) async fn measure(repeats: u32) -> Result<Report> {
+/// When a server fails a request.
+pub(super) async fn measure(repeats: u32, router: &Path) -> Result<Report> {
     // As in production: a shard of the same machine is reached over a Unix socket.
     let folder = tempfile::tempdir()?;
     let options = Options::new(|_| Answer::tokens(vec![u32::from(b'a')]));
     let shard = MockShard::on_socket(&folder.path().join("shard.sock"), options)?;
-    let router = Client::new(&serve_router(shard.address()).await?);
-    let body: Bytes = serde_json::to_vec(&json!({
-        "inputs": PROMPT, "parameters": {"max_new_tokens": 1, "details": true},
-    }))?
-    .into();
-    let answer = router.post_bytes("/generate", body.clone()).await?;
-    answer.json()?;
-    let bare = Client::new(&serve_bare(answer.body).await?);
+    let url = servers::serve_router(shard.address()).await?;
     let windows = WINDOWS * repeats;
-    let mut points = vec![];
-    for connections in CONNECTIONS {
-        let mut outcomes = [Outcome::default(), Outcome::default()];
-        for _ in 0..windows {
-            for (client, outcome) in [&router, &bare].into_iter().zip(&mut outcomes) {
-                outcome.add(window(client, &body, connections).await?);
-            }
-        }
-        points.push(point(connections, outcomes));
-    }
-    let params = json!({"windows": windows, "window_ms": millis(WINDOW)});
+    let health = Pair::open(&url, Request::Health).await?;
+    let generate = Pair::open(&url, Request::Generate(body())).await?;
+    let mut points = vec![ratio(&health, windows, goal::HEALTH).await?];
+    let rates = generate.rates(CONNECTIONS, windows).await?;
+    let half = Summary::of(rates[0].rates.clone()).p50 / 2.0;
+    let share = tokenization(&generate, windows).await?;
+    points.push(point(rate_point(rates, goal::GENERATE), share));
+    points.extend(generate.added(half, windows).await?);
+    points.push(idle::measure(router).await?);
+    let params = json!({
+        "windows": windows, "window_ms": millis(load::WINDOW), "connections": CONNECTIONS,
+        "prompt_tokens": PROMPT_TOKENS,
+    });
     Ok(Report::new("router", params, points))
 }
 
-/// Rates of all windows, and times of all requests.
-#[derive(Debug, Default)]
-struct Outcome {
-    rates: Vec<f64>,
-    times: Vec<f64>,
+fn body() -> Bytes {
+    let prompt: String = "A prompt of a usual length, in English. "
+        .chars()
+        .cycle()
+        .take(PROMPT_TOKENS)
+        .collect();
+    let parameters = json!({"max_new_tokens": 1, "details": true});
+    let body = json!({"inputs": prompt, "parameters": parameters});
+    Bytes::from(body.to_string())
 }
 
-impl Outcome {
-    fn add(&mut self, times: Vec<f64>) {
-        self.rates.push(times.len() as f64 / WINDOW.as_secs_f64());
-        self.times.extend(times);
+/// The router and a bare server that gives the same answer to a request.
+struct Pair {
+    request: Request,
+    clients: [Client; 2],
+}
+
+impl Pair {
+    async fn open(router: &str, request: Request) -> Result<Self> {
+        let router = Client::new(router);
+        let answer = request.send(&router).await?;
+        let bare = Client::new(&servers::serve_bare(answer.body).await?);
+        Ok(Self {
+            request,
+            clients: [router, bare],
+        })
+    }
+
+    /// Both as fast as they go.
+    async fn rates(&self, connections: usize, windows: u32) -> Result<[Outcome; 2]> {
+        let mut outcomes = [Outcome::default(), Outcome::default()];
+        for _ in 0..windows {
+            for (client, outcome) in self.clients.iter().zip(&mut outcomes) {
+                outcome.add(load::busy(client, &self.request, connections).await?);
+            }
+        }
+        Ok(outcomes)
+    }
+
+    /// What the router adds to the time of a request at so many a second.
+    async fn added(&self, per_second: f64, windows: u32) -> Result<[Value; 2]> {
+        let mut outcomes = [Outcome::default(), Outcome::default()];
+        for _ in 0..windows {
+            for (client, outcome) in self.clients.iter().zip(&mut outcomes) {
+                outcome.add(load::paced(client, &self.request, CONNECTIONS, per_second).await?);
+            }
+        }
+        let [router, bare] = outcomes.map(|outcome| Summary::of(outcome.times));
+        let facts =
+            json!({"per_second": rounded(per_second), "router_ms": router, "bare_ms": bare});
+        Ok([
+            point(goal::ADDED_P50.point(router.p50 - bare.p50), facts.clone()),
+            point(goal::ADDED_P99.point(router.p99 - bare.p99), facts),
+        ])
     }
 }
 
-fn point(connections: usize, [router, bare]: [Outcome; 2]) -> Value {
-    let rates = [Summary::of(router.rates), Summary::of(bare.rates)];
-    let times = [Summary::of(router.times), Summary::of(bare.times)];
-    json!({
-        "connections": connections,
-        "rate_ratio": rounded(rates[0].p50 / rates[1].p50),
-        "added_ms": rounded(times[0].p50 - times[1].p50),
-        "router_per_second": rates[0], "bare_per_second": rates[1],
-        "router_ms": times[0], "bare_ms": times[1],
-    })
+async fn ratio(pair: &Pair, windows: u32, goal: Goal) -> Result<Value> {
+    Ok(rate_point(pair.rates(CONNECTIONS, windows).await?, goal))
 }
 
-/// Sends requests over so many connections for the time of a window; milliseconds of each.
-async fn window(client: &Client, body: &Bytes, connections: usize) -> Result<Vec<f64>> {
-    let end = Instant::now() + WINDOW;
-    let connection = async || {
-        let mut times = vec![];
-        while Instant::now() < end {
-            let answer = client.post_bytes("/generate", body.clone()).await?;
-            ensure!(answer.status.is_success(), "status {}", answer.status);
-            times.push(millis(answer.elapsed));
-        }
-        anyhow::Ok(times)
-    };
-    let times = try_join_all((0..connections).map(|_| connection())).await?;
-    Ok(times.concat())
+fn rate_point([router, bare]: [Outcome; 2], goal: Goal) -> Value {
+    let [router, bare] = [Summary::of(router.rates), Summary::of(bare.rates)];
+    let facts = json!({"router_per_second": router, "bare_per_second": bare});
+    point(goal.point(router.p50 / bare.p50), facts)
 }
 
-/// Answers every request with these bytes; where it answers.
-async fn serve_bare(body: Bytes) -> Result<String> {
-    let listener = TcpListener::bind("127.0.0.1:0").await?;
-    let url = format!("http://{}", listener.local_addr()?);
-    tokio::spawn(async move {
-        while let Ok((stream, _)) = listener.accept().await {
-            // Without it the connection is only slower.
-            let _ = stream.set_nodelay(true);
-            let body = body.clone();
-            let service = service_fn(move |request: http::Request<hyper::body::Incoming>| {
-                let body = body.clone();
-                async move {
-                    // Read as the router does. A broken body ends the connection by itself.
-                    let _ = request.into_body().collect().await;
-                    let mut response = Response::new(Full::new(body));
-                    let json = header::HeaderValue::from_static("application/json");
-                    response.headers_mut().insert(header::CONTENT_TYPE, json);
-                    Ok::<_, Infallible>(response)
-                }
-            });
-            let connection = hyper::server::conn::http1::Builder::new()
-                .serve_connection(TokioIo::new(stream), service);
-            tokio::spawn(connection);
-        }
-    });
-    Ok(url)
-}
-
-/// Runs a router on the shard at `shard_address`, to the end of the process; where it answers.
-async fn serve_router(shard_address: &str) -> Result<String> {
-    let listener = TcpListener::bind("127.0.0.1:0").await?;
-    let url = format!("http://{}", listener.local_addr()?);
-    let server = Server::new(config(shard_address))?;
-    let mut readiness = server.readiness();
-    tokio::spawn(server.run(listener, pending()));
-    readiness
-        .wait_for(|readiness| *readiness == Readiness::Ready)
-        .await
-        .context("the router ended")?;
-    Ok(url)
-}
-
-fn config(shard_address: &str) -> ServeConfig {
-    ServeConfig {
-        model: ModelConfig {
-            model_id: "mock".to_owned(),
-            revision: None,
-            executor: ExecutorKind::Auto,
-            dtype: Dtype::Auto,
-            quantize: None,
-            kv_cache_dtype: KvCacheDtype::Auto,
-            tokenizer_config_path: None,
-            hub_cache: None,
-            cache_dir: None,
-        },
-        engine: EngineConfig {
-            run_dir: PathBuf::new(),
-            num_shard: 1,
-            master_addr: String::new(),
-            master_port: 0,
-            max_input_tokens: None,
-            max_total_tokens: None,
-            max_batch_size: 128,
-            max_batch_prefill_tokens: 512,
-            max_batch_total_tokens: None,
-            kv_memory_bytes: None,
-            prefix_caching: true,
-            page_tokens: None,
-            num_threads: None,
-        },
-        router: RouterConfig {
-            hostname: "127.0.0.1".to_owned(),
-            port: 0,
-            shard_address: shard_address.to_owned(),
-            api_keys: vec![],
-            api_keys_file: None,
-            open_metrics: false,
-            cors_allow_origin: vec![],
-            limits: Limits::default(),
-            http: HttpLimits::default(),
-            otlp_endpoint: None,
-            otlp_service_name: "test".into(),
-            validation_workers: 2,
-            watermark_gamma: 0.5,
-            watermark_delta: 2.0,
-            lame_duck: 0,
-            graceful_termination_timeout: 1,
-        },
-        grammar: GrammarConfig::default(),
+/// The share of tokenization in a request's time, one request at a time.
+async fn tokenization(generate: &Pair, windows: u32) -> Result<Value> {
+    let [router, _] = generate.rates(1, windows).await?;
+    let tokenizer = Tokenizer::from_bytes(&tokenizer_json(), 2)?;
+    let mut times = vec![];
+    for _ in 0..ENCODINGS {
+        let prompt = "a".repeat(PROMPT_TOKENS);
+        let began = Instant::now();
+        tokenizer.encode(prompt, Specials::Add).await?;
+        times.push(millis(began.elapsed()));
     }
+    let [request, tokenize] = [router.times, times].map(Summary::of);
+    Ok(json!({
+        "one_request_ms": request, "tokenize_ms": tokenize,
+        "tokenization_share": rounded(tokenize.p50 / request.p50),
+    }))
+}
+
+/// A quiet moment, in which what was started settles.
+async fn settle() {
+    tokio::time::sleep(Duration::from_secs(2)).await;
 }

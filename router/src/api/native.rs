@@ -1,5 +1,7 @@
 //! What the native routes share: from request to answers, and answers in TGI's shapes.
 
+use std::sync::Arc;
+
 use axum::response::sse::Event;
 
 use crate::api::answer::{self, Answer, Completed, Outcome, Part, TextToken, TopToken};
@@ -67,7 +69,7 @@ pub async fn submit(
     })
 }
 
-async fn encode(model: &Model, inputs: String) -> Result<Vec<u32>, ApiError> {
+async fn encode(model: &Model, inputs: String) -> Result<Arc<Vec<u32>>, ApiError> {
     if inputs.is_empty() {
         return Err(validate::invalid(
             "inputs",

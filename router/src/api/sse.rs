@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use axum::response::sse::{Event, KeepAlive, Sse};
 use axum::response::{IntoResponse, Response};
-use futures::stream::{BoxStream, SelectAll, select_all, unfold};
+use futures::future::ready;
+use futures::stream::{BoxStream, SelectAll, once, select_all, unfold};
 use futures::{Stream, StreamExt};
 use http::{HeaderName, HeaderValue};
 use serde::Serialize;
@@ -18,6 +19,10 @@ use crate::generation::Progress;
 
 /// Silence after which a comment line shows that the connection lives.
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
+
+/// What a stream begins with, so that its client hears at once that the request was admitted,
+/// however long the first token takes.
+const ADMITTED: &str = "admitted";
 
 /// Asks nginx to pass events on as they come.
 const NO_BUFFERING: (HeaderName, HeaderValue) = (
@@ -72,7 +77,8 @@ pub fn respond(answers: Vec<Answer>, encoder: impl Encode) -> Response {
 }
 
 fn event_stream(frames: impl Stream<Item = Event> + Send + 'static) -> Response {
-    let sse = Sse::new(frames.map(Ok::<_, Infallible>));
+    let admitted = once(ready(Event::default().comment(ADMITTED)));
+    let sse = Sse::new(admitted.chain(frames).map(Ok::<_, Infallible>));
     let sse = sse.keep_alive(KeepAlive::new().interval(KEEP_ALIVE));
     ([NO_BUFFERING], sse).into_response()
 }
@@ -146,22 +152,35 @@ impl<E: Encode> Driver<E> {
 
 #[cfg(test)]
 mod tests {
+    use axum::body::BodyDataStream;
+    use futures::FutureExt;
     use tokio::time::Instant;
 
     use super::*;
 
+    fn body_of(frames: impl Stream<Item = Event> + Send + 'static) -> BodyDataStream {
+        event_stream(frames).into_body().into_data_stream()
+    }
+
+    async fn next_chunk(body: &mut BodyDataStream) -> String {
+        let chunk = body.next().await.expect("the stream goes on");
+        String::from_utf8(chunk.expect("a frame").to_vec()).expect("text")
+    }
+
+    #[tokio::test]
+    async fn a_stream_begins_with_a_comment_before_there_is_any_event() {
+        let mut body = body_of(futures::stream::pending());
+        let first = next_chunk(&mut body).now_or_never();
+        assert_eq!(first.as_deref(), Some(": admitted\n\n"));
+    }
+
     #[tokio::test(start_paused = true)]
     async fn a_silent_stream_shows_that_it_lives() {
         let started = Instant::now();
-        let response = event_stream(futures::stream::pending());
-        let mut body = response.into_body().into_data_stream();
+        let mut body = body_of(futures::stream::pending());
+        next_chunk(&mut body).await;
         for beat in 1..=3 {
-            let comment = body
-                .next()
-                .await
-                .expect("the stream goes on")
-                .expect("a frame");
-            assert_eq!(comment, ":\n\n");
+            assert_eq!(next_chunk(&mut body).await, ":\n\n");
             assert_eq!(started.elapsed().as_secs(), beat * KEEP_ALIVE.as_secs());
         }
     }

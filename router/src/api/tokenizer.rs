@@ -16,7 +16,7 @@ use tokio::time::Instant;
 use crate::metrics;
 use crate::rate::Rate;
 
-use recent::Recent;
+use recent::{Ids, Recent};
 
 mod pipeline;
 mod recent;
@@ -116,15 +116,20 @@ impl Tokenizer {
         &self,
         text: String,
         specials: Specials,
-    ) -> Result<Vec<u32>, TokenizeError> {
+    ) -> Result<Arc<Vec<u32>>, TokenizeError> {
         let recent = Arc::clone(&self.recent);
         let bytes = text.len();
-        let encode = move |tokenizer: &tokenizers::Tokenizer| recent.encode(tokenizer, text);
+        let encode = move |tokenizer: &tokenizers::Tokenizer| {
+            let Ids { ids, encoded_bytes } = recent.encode(tokenizer, text)?;
+            Ok((ids, encoded_bytes))
+        };
         let ids = self.on_worker(bytes, encode).await?;
         let [before, after] = &self.around;
         Ok(match specials {
-            Specials::Omit => ids,
-            Specials::Add => [before, ids.as_slice(), after].concat(),
+            Specials::Add if !(before.is_empty() && after.is_empty()) => {
+                Arc::new([before, ids.as_slice(), after].concat())
+            }
+            Specials::Add | Specials::Omit => ids,
         })
     }
 
@@ -137,15 +142,15 @@ impl Tokenizer {
         text: String,
         specials: Specials,
     ) -> Result<Vec<TokenSpan>, TokenizeError> {
-        self.on_worker(text.len(), move |tokenizer| {
+        let bytes = text.len();
+        self.on_worker(bytes, move |tokenizer| {
             let encoding = tokenizer.encode(text, specials == Specials::Add)?;
             let tokens = encoding.get_ids().iter().zip(encoding.get_offsets());
-            Ok(tokens
-                .map(|(&id, &(start, end))| TokenSpan {
-                    id,
-                    bytes: start..end,
-                })
-                .collect())
+            let spans = tokens.map(|(&id, &(start, end))| TokenSpan {
+                id,
+                bytes: start..end,
+            });
+            Ok((spans.collect(), bytes))
         })
         .await
     }
@@ -176,10 +181,11 @@ impl Tokenizer {
         self.inner.id_to_token(id)
     }
 
+    /// Runs work on a text of so many bytes, which returns also how many of them it encoded.
     async fn on_worker<T: Send + 'static>(
         &self,
         bytes: usize,
-        work: impl FnOnce(&tokenizers::Tokenizer) -> tokenizers::Result<T> + Send + 'static,
+        work: impl FnOnce(&tokenizers::Tokenizer) -> tokenizers::Result<(T, usize)> + Send + 'static,
     ) -> Result<T, TokenizeError> {
         let permit = self.free_worker(bytes).await?;
         let started = Instant::now();
@@ -193,9 +199,13 @@ impl Tokenizer {
             Err(_) => Err(TokenizeError::TooSlow(limit)),
             Ok(Err(panic)) => Err(TokenizeError::Refused(panic.to_string())),
             Ok(Ok(result)) => {
-                self.rate.measured(bytes as u64, started.elapsed());
+                let (result, encoded) = result?;
+                // A text that was mostly known took its time for other work than encoding.
+                if encoded >= bytes - encoded {
+                    self.rate.measured(encoded as u64, started.elapsed());
+                }
                 metrics::tokenized(started.elapsed());
-                result
+                Ok(result)
             }
         }
     }

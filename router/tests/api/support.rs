@@ -171,20 +171,16 @@ impl TestServer {
         self.client.request(method, self.url(path))
     }
 
-    /// The events of a stream: JSON, or the text of those that are none.
+    /// The events of a stream: JSON, or the text of those that are none. Every stream begins with a
+    /// comment, and its events are numbered.
     pub(crate) async fn stream(&self, path: &str, body: Value) -> Vec<Value> {
         let reply = self.post(path, body).await;
         assert_eq!(reply.status, 200, "{}", reply.body);
-        let frames = reply.body.split("\n\n").filter(|frame| !frame.is_empty());
+        let mut frames = reply.body.split("\n\n").filter(|frame| !frame.is_empty());
+        assert_eq!(frames.next(), Some(": admitted"));
         (1..)
             .zip(frames)
-            .map(|(number, frame)| {
-                let id = format!("\nid: {number}");
-                let frame = frame.strip_suffix(&id).unwrap_or_else(|| {
-                    panic!("event {number} has another id: {frame:?}");
-                });
-                event(frame).unwrap_or_else(|| panic!("no event: {frame:?}"))
-            })
+            .map(|(id, frame)| event(frame, id).unwrap_or_else(|| panic!("no event: {frame:?}")))
             .collect()
     }
 
@@ -193,8 +189,9 @@ impl TestServer {
     }
 }
 
-fn event(frame: &str) -> Option<Value> {
+fn event(frame: &str, id: usize) -> Option<Value> {
     let data = frame.strip_prefix("data: ")?;
+    let data = data.strip_suffix(&format!("\nid: {id}"))?;
     Some(serde_json::from_str(data).unwrap_or_else(|_| Value::from(data)))
 }
 

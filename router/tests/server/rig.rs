@@ -214,9 +214,7 @@ pub(crate) async fn events(response: Response) -> Vec<Value> {
         .await
         .expect("it ends")
         .expect("it is text");
-    let frames = body
-        .split("\n\n")
-        .filter_map(|frame| frame.strip_prefix("data:"));
+    let frames = body.lines().filter_map(|line| line.strip_prefix("data:"));
     frames
         .map(|frame| frame.split_once("\nid: ").expect("an id").0)
         .map(|data| serde_json::from_str(data).expect("JSON"))

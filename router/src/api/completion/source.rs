@@ -64,11 +64,11 @@ impl Source {
     ///
     /// # Errors
     /// When an id is none, or the text cannot be tokenized.
-    pub async fn encode(self, model: &Model) -> Result<Vec<u32>, ApiError> {
+    pub async fn encode(self, model: &Model) -> Result<Arc<Vec<u32>>, ApiError> {
         match self {
             Self::Text(text) => Ok(model.tokenizer.encode(text, Specials::Add).await?),
             Self::Ids(ids) => match ids.iter().find(|&&id| id >= model.info.vocab_size) {
-                None => Ok(ids),
+                None => Ok(Arc::new(ids)),
                 Some(id) => {
                     let size = model.info.vocab_size;
                     let message = format!("token ids must be below {size}, got {id}");

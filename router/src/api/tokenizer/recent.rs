@@ -5,7 +5,7 @@
 
 use std::collections::{HashSet, VecDeque};
 use std::ops::Range;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokenizers::{AddedToken, Encoding, Result, Tokenizer};
 
@@ -47,8 +47,17 @@ struct Rules {
 #[derive(Debug)]
 struct Encoded {
     text: String,
-    ids: Vec<u32>,
+    /// Shared with the request that the text came with.
+    ids: Arc<Vec<u32>>,
     cuts: Vec<Cut>,
+}
+
+/// Token ids of a text, and how much of it had to be encoded for them.
+#[derive(Debug)]
+pub(super) struct Ids {
+    pub(super) ids: Arc<Vec<u32>>,
+    /// Bytes that were not taken over from an earlier text.
+    pub(super) encoded_bytes: usize,
 }
 
 /// The texts that a tokenizer encoded lately, the latest first.
@@ -71,9 +80,14 @@ impl Recent {
     ///
     /// # Errors
     /// What the tokenizer refuses.
-    pub(super) fn encode(&self, tokenizer: &Tokenizer, text: String) -> Result<Vec<u32>> {
+    pub(super) fn encode(&self, tokenizer: &Tokenizer, text: String) -> Result<Ids> {
         if text.len() < SHORTEST || !self.rules.has_cuts() {
-            return Ok(tokenizer.encode_fast(text, false)?.get_ids().to_vec());
+            let encoded_bytes = text.len();
+            let encoding = tokenizer.encode_fast(text, false)?;
+            return Ok(Ids {
+                ids: Arc::new(encoding.get_ids().to_vec()),
+                encoded_bytes,
+            });
         }
         let earlier = self.nearest(&text);
         let beginning = earlier
@@ -85,28 +99,35 @@ impl Recent {
             .find_cuts(&text, (start, ids.len()), &rest, &mut cuts);
         ids.extend(rest.get_ids());
         let outgrown = earlier.filter(|(earlier, common)| *common == earlier.text.len());
+        let encoded_bytes = text.len() - start;
+        let ids = Arc::new(ids);
         let encoded = Encoded {
             text,
-            ids: ids.clone(),
+            ids: Arc::clone(&ids),
             cuts,
         };
         self.keep(encoded, outgrown.map(|(earlier, _)| earlier));
-        Ok(ids)
+        Ok(Ids { ids, encoded_bytes })
     }
 
     /// The text with the longest common beginning, and the length of that in bytes.
     fn nearest(&self, text: &str) -> Option<(Arc<Encoded>, usize)> {
-        let texts = self.texts.lock().unwrap_or_else(PoisonError::into_inner);
-        let common = |earlier: &Arc<Encoded>| common_bytes(&earlier.text, text);
-        let (common, nearest) = texts
-            .iter()
-            .map(|earlier| (common(earlier), earlier))
-            .max_by_key(|(common, _)| *common)?;
-        Some((Arc::clone(nearest), common))
+        // Compared outside of the lock: long texts take a while, and other workers encode meanwhile.
+        let texts = self.texts().clone();
+        let common = |earlier: &Encoded| common_bytes(&earlier.text, text);
+        texts
+            .into_iter()
+            .map(|earlier| (common(&earlier), earlier))
+            .max_by_key(|(common, _)| *common)
+            .map(|(common, nearest)| (nearest, common))
+    }
+
+    fn texts(&self) -> MutexGuard<'_, VecDeque<Arc<Encoded>>> {
+        self.texts.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn keep(&self, encoded: Encoded, outgrown: Option<Arc<Encoded>>) {
-        let mut texts = self.texts.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut texts = self.texts();
         if let Some(outgrown) = outgrown {
             texts.retain(|text| !Arc::ptr_eq(text, &outgrown));
         }
@@ -134,7 +155,7 @@ impl Encoded {
     }
 
     fn bytes(&self) -> usize {
-        self.text.len() + size_of_val(&*self.ids) + size_of_val(&*self.cuts)
+        self.text.len() + size_of_val(self.ids.as_slice()) + size_of_val(&*self.cuts)
     }
 }
 

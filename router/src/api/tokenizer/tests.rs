@@ -42,12 +42,17 @@ async fn encodes_with_and_without_special_tokens_and_never_truncates() {
         tokenizer
             .encode(text.clone(), Specials::Omit)
             .await
-            .unwrap(),
+            .unwrap()
+            .as_slice(),
         ids
     );
     let with_bos = [vec![BOS], ids].concat();
     assert_eq!(
-        tokenizer.encode(text, Specials::Add).await.unwrap(),
+        tokenizer
+            .encode(text, Specials::Add)
+            .await
+            .unwrap()
+            .as_slice(),
         with_bos
     );
 }
@@ -58,7 +63,7 @@ async fn reads_special_tokens_written_in_the_text() {
         .encode("a</s>".into(), Specials::Omit)
         .await
         .unwrap();
-    assert_eq!(ids, [u32::from(b'a'), EOS]);
+    assert_eq!(ids.as_slice(), [u32::from(b'a'), EOS]);
 }
 
 #[tokio::test]
@@ -100,6 +105,24 @@ async fn a_text_is_refused_when_no_worker_gets_free() {
         matches!(refused, Err(TokenizeError::Busy { .. })),
         "{refused:?}"
     );
+}
+
+#[tokio::test]
+async fn the_rate_counts_only_what_was_encoded() {
+    let tokenizer = byte_level();
+    // Special tokens cut the text.
+    let first = "ab<s>".repeat(1000);
+    tokenizer
+        .encode(first.clone(), Specials::Omit)
+        .await
+        .unwrap();
+    let before = tokenizer.rate.time_for(1000);
+    assert!(before.is_some());
+    tokenizer
+        .encode(first + "more", Specials::Omit)
+        .await
+        .unwrap();
+    assert_eq!(tokenizer.rate.time_for(1000), before);
 }
 
 #[test]

@@ -111,7 +111,7 @@ fn agrees(tokenizer: &Tokenizer, texts: &[String]) -> std::result::Result<(), Te
     for text in texts {
         let whole = tokenizer.encode_fast(text.as_str(), false).unwrap();
         let pieced = recent.encode(tokenizer, text.clone()).unwrap();
-        prop_assert_eq!(pieced.as_slice(), whole.get_ids());
+        prop_assert_eq!(pieced.ids.as_slice(), whole.get_ids());
     }
     Ok(())
 }
@@ -167,7 +167,10 @@ fn only_what_is_new_is_encoded() {
     assert_eq!(common, first.len());
     let (start, ids, _) = earlier.beginning(common);
     assert!(start > first.len() - 16 && ids.len() > start / 4, "{start}");
-    recent.encode(&tokenizer, second).unwrap();
+    let encoded = recent.encode(&tokenizer, second.clone()).unwrap();
+    assert_eq!(encoded.encoded_bytes, second.len() - start);
+    let kept = Arc::clone(&recent.texts()[0]);
+    assert!(Arc::ptr_eq(&kept.ids, &encoded.ids), "the ids are copied");
     assert_eq!(
         recent.texts.lock().unwrap().len(),
         1,
@@ -196,7 +199,7 @@ fn the_oldest_texts_leave_when_they_are_large() {
         recent.keep(
             Encoded {
                 text,
-                ids: vec![],
+                ids: Arc::default(),
                 cuts: vec![],
             },
             None,
