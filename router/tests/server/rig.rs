@@ -216,7 +216,6 @@ pub(crate) async fn events(response: Response) -> Vec<Value> {
         .expect("it is text");
     let frames = body.lines().filter_map(|line| line.strip_prefix("data:"));
     frames
-        .map(|frame| frame.split_once("\nid: ").expect("an id").0)
         .map(|data| serde_json::from_str(data).expect("JSON"))
         .collect()
 }
