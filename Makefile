@@ -44,7 +44,7 @@ test-py: $(VENV)/.dev $(PROGRAMS) ## unit and contract tests in Python
 test-e2e: $(VENV)/.dev $(PROGRAMS) $(CLIENT)/.installed $(CLIENTS)/.installed | $(CHROMIUM) ## the launcher with real clients
 	$(BIN)/pytest tests/e2e
 
-fuzz-api: $(VENV)/.dev $(PROGRAMS) $(CLIENTS)/.installed ## 20,000 requests made from /openapi.json (some minutes)
+fuzz-api: $(VENV)/.dev $(PROGRAMS) $(CLIENTS)/.installed ## 20,000 requests made from /openapi.json (half an hour)
 	$(BIN)/pytest tests/e2e/test_openapi.py --fuzz-requests 20000 -rP
 
 test-docker: $(VENV)/.dev ## build the image for CPUs and test it; BASE_IMAGES=script makes the base images first

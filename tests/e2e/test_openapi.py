@@ -60,6 +60,7 @@ def fuzz(server: RunningServer, requests: int, seed: int, folder: Path) -> dict[
     )
     assert run.returncode == 0, run.stdout
     result: dict[str, Any] = json.loads(report.read_text())
+    assert result["test_cases"]["generated"] > 0, run.stdout
     return result
 
 
