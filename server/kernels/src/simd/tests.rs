@@ -138,7 +138,8 @@ proptest! {
         for isa in Isa::supported() {
             let power = isa.run(Exp2(x));
             let exact = f64::from(x).exp2();
-            prop_assert!((f64::from(power) - exact).abs() <= 2e-7 * exact, "{isa}: {x} {power}");
+            // The rest of the series, and what rounding adds.
+            prop_assert!((f64::from(power) - exact).abs() <= 3e-7 * exact, "{isa}: {x} {power}");
         }
     }
 }
