@@ -171,11 +171,22 @@ impl TestServer {
         self.client.request(method, self.url(path))
     }
 
-    /// The events of a stream: JSON, or the text of those that are none. Every stream begins with a
-    /// comment, and its events are numbered.
+    /// The events of a stream: JSON, or the text of those that are none.
     pub(crate) async fn stream(&self, path: &str, body: Value) -> Vec<Value> {
+        self.stream_of(path, body, event).await
+    }
+
+    /// The events of a stream, each read by `event` with the number that it should have. Every stream
+    /// begins with a comment.
+    pub(crate) async fn stream_of(
+        &self,
+        path: &str,
+        body: Value,
+        event: fn(&str, usize) -> Option<Value>,
+    ) -> Vec<Value> {
         let reply = self.post(path, body).await;
         assert_eq!(reply.status, 200, "{}", reply.body);
+        assert_eq!(reply.header("content-type"), "text/event-stream");
         let mut frames = reply.body.split("\n\n").filter(|frame| !frame.is_empty());
         assert_eq!(frames.next(), Some(": admitted"));
         (1..)

@@ -6,15 +6,7 @@ use crate::support::TestServer;
 
 /// The events of a stream. Each is named by its own type.
 pub(crate) async fn events(server: &TestServer, path: &str, body: Value) -> Vec<Value> {
-    let reply = server.post(path, body).await;
-    assert_eq!(reply.status, 200, "{}", reply.body);
-    assert_eq!(reply.header("content-type"), "text/event-stream");
-    let mut frames = reply.body.split("\n\n").filter(|frame| !frame.is_empty());
-    assert_eq!(frames.next(), Some(": admitted"));
-    (1..)
-        .zip(frames)
-        .map(|(id, frame)| event(frame, id).unwrap_or_else(|| panic!("no event: {frame:?}")))
-        .collect()
+    server.stream_of(path, body, event).await
 }
 
 fn event(frame: &str, id: usize) -> Option<Value> {
