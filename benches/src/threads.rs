@@ -35,7 +35,8 @@ impl Parts {
             .filter(|process| process.stat().is_ok_and(|stat| stat.ppid == pid));
         for child in children {
             for task in child.tasks()?.flatten() {
-                *parts.of_shard(&task.stat()?.comm) += used(&task)?;
+                let Ok(stat) = task.stat() else { continue };
+                *parts.of_shard(&stat.comm) += used(&task)?;
             }
         }
         Ok(parts)
@@ -69,11 +70,13 @@ fn sum(process: &Process) -> Result<f64> {
     process.tasks()?.flatten().map(|task| used(&task)).sum()
 }
 
+/// 0 of a thread that ended since it was listed.
 fn used(task: &Task) -> Result<f64> {
-    let times = task
-        .schedstat()
-        .with_context(|| format!("thread {} has no CPU time", task.tid))?;
-    Ok(times.sum_exec_runtime as f64 / 1e3)
+    match task.schedstat() {
+        Ok(times) => Ok(times.sum_exec_runtime as f64 / 1e3),
+        Err(_) if task.stat().is_err() => Ok(0.0),
+        Err(error) => Err(error).context(format!("thread {} has no CPU time", task.tid)),
+    }
 }
 
 #[cfg(test)]
@@ -92,6 +95,23 @@ mod tests {
             *parts.of_shard(thread) += time;
         }
         assert_eq!((parts.engine, parts.compute, parts.grpc), (1.0, 6.0, 8.0));
+    }
+
+    #[test]
+    fn a_thread_that_ended_uses_none() {
+        let thread = std::thread::spawn(std::thread::park);
+        let listed: Vec<Task> = Process::myself()
+            .unwrap()
+            .tasks()
+            .unwrap()
+            .flatten()
+            .collect();
+        thread.thread().unpark();
+        thread.join().unwrap();
+        // The join may return just before the kernel lets go of the thread.
+        for task in &listed {
+            assert!(used(task).unwrap() >= 0.0);
+        }
     }
 
     #[test]
