@@ -9,7 +9,7 @@ use super::layout::{Blocks, CHUNK, PANEL, WeightKind};
 use super::matrix::{Arrangement, Matrix};
 use super::output::{Join, Output, Region};
 use super::product::{Ahead, Bf16, Int4, Int8, Int8Group, MAX_ROWS, Operands, Weights, product};
-use crate::simd::{Isa, Kernel, Simd};
+use crate::simd::{Isa, Kernel, Simd, tiles};
 
 /// out[M, N] = activations[M, K] · matrix[N, K]ᵀ (+ bias), for the outputs of some panels. Its parts
 /// give each output the same bits in every call, whatever the rows beside it.
@@ -102,6 +102,7 @@ impl<W: Weights> Kernel for Multiply<'_, W> {
         let cols = output_cols(call.matrix);
         let chunks = call.matrix.cols().div_ceil(CHUNK);
         let mut sums = Sums([0.0; MAX_ROWS * PANEL]);
+        let mut tile_rows = 0;
         for panel in call.panels.clone() {
             let weights = call.matrix.panel(panel).cast_const();
             let bias = call.matrix.panel_bias(panel);
@@ -123,10 +124,22 @@ impl<W: Weights> Kernel for Multiply<'_, W> {
                 let to = sums.0.as_mut_ptr();
                 // SAFETY: panel and block are whole, and the shapes were checked.
                 unsafe {
-                    product::<S, W>(rows, operands, to);
+                    if S::TILES && rows >= W::TILE_ROWS {
+                        if rows != tile_rows {
+                            W::shapes(rows).set();
+                            tile_rows = rows;
+                        }
+                        W::tile_product::<S>(rows, operands, to);
+                    } else {
+                        product::<S, W>(rows, operands, to);
+                    }
                     call.output.write::<S>(to, region);
                 }
             }
+        }
+        if tile_rows > 0 {
+            // SAFETY: tiles are there, as they were used.
+            unsafe { tiles::release() }
         }
     }
 }

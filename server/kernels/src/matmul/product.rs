@@ -3,9 +3,13 @@
 //! All read weights in ascending order and keep every sum in registers. The unsigned operand of an
 //! 8-bit dot product is always the weight, so that one format of activations serves all; what the
 //! weights' offset adds is known from the sum of the activations.
+//!
+//! Where there are matrix tiles ([`tiles`]) they take blocks of many rows, and of bfloat16 all, with
+//! the activations on the left and the weights, two tiles of 16 outputs, on the right.
 #![expect(unsafe_code, reason = "reads and writes by address")]
 
 mod bf16;
+mod groups;
 mod int4;
 mod int8;
 mod int8_group;
@@ -16,10 +20,20 @@ pub(super) use int8::Int8;
 pub(super) use int8_group::Int8Group;
 
 use super::layout::PANEL;
+use crate::simd::tiles::{self, Shapes};
 use crate::simd::{LANES, Simd};
 
 /// Most rows that a block can have.
-pub(super) const MAX_ROWS: usize = 12;
+pub(super) const MAX_ROWS: usize = tiles::ROWS;
+
+/// Rows from which on whole numbers are multiplied by matrix tiles.
+const TILE_ROWS: usize = 7;
+
+/// Bytes between rows of a tile's weights: two vectors.
+const WEIGHTS_STRIDE: usize = 128;
+
+/// Bytes between rows of results.
+const OUT_STRIDE: usize = PANEL * 4;
 
 /// What one call reads.
 #[derive(Debug, Clone, Copy)]
@@ -60,6 +74,18 @@ pub(super) trait Weights: Copy {
     /// The addresses show a panel and a block of `R` rows of that many chunks, and room for the
     /// results.
     unsafe fn product<S: Simd, const R: usize>(operands: Operands, out: *mut f32);
+
+    /// Fewest rows that matrix tiles take.
+    const TILE_ROWS: usize = TILE_ROWS;
+
+    /// The tile registers for blocks of that many rows.
+    fn shapes(rows: usize) -> Shapes;
+
+    /// [`product`](Self::product) by matrix tiles.
+    ///
+    /// # Safety
+    /// As there, for `rows` rows, with the registers of [`shapes`](Self::shapes).
+    unsafe fn tile_product<S: Simd>(rows: usize, operands: Operands, out: *mut f32);
 }
 
 /// Vectors of sums that a loop keeps. With 26 of 32 registers the 8-bit and bfloat16 loops fell to
@@ -105,6 +131,16 @@ pub(super) unsafe fn product<S: Simd, W: Weights>(rows: usize, operands: Operand
         };
     }
     by_rows!(1 2 3 4 5 6 7 8 9 10 11 12);
+}
+
+/// Registers 0 and 1 for sums of `rows` rows, 4 for activations, 5 and 6 for weights, `bytes` a row of
+/// activations; 2, 3 and 7 are the same for `tail` bytes.
+fn shapes(rows: usize, bytes: usize, tail: usize) -> Shapes {
+    let [sums, left, left_tail] = [(rows, 64), (rows, bytes), (rows, tail)];
+    let [right, right_tail] = [(bytes / 4, 64), (tail / 4, 64)];
+    Shapes::new([
+        sums, sums, left_tail, right_tail, left, right, right, right_tail,
+    ])
 }
 
 /// # Safety

@@ -2,14 +2,17 @@
 #![expect(unsafe_code, reason = "reads and writes by address")]
 
 use super::super::layout::{ActivationFormat, WeightKind};
-use super::{Operands, Weights, four, sums_in_registers, write};
+use super::{
+    OUT_STRIDE, Operands, WEIGHTS_STRIDE, Weights, four, shapes, sums_in_registers, write,
+};
 use crate::simd::Simd;
+use crate::simd::tiles::{self, ROW_BYTES, Shapes};
 
 #[derive(Debug, Clone, Copy)]
 pub(in super::super) struct Bf16;
 
 const TILE: usize = WeightKind::Bf16.tile_bytes();
-const ROW: usize = ActivationFormat::Bf16.chunk_bytes();
+const ROW: usize = ActivationFormat::Bf16.span_bytes();
 
 impl Weights for Bf16 {
     const REQUESTS: usize = 16 * 2;
@@ -42,5 +45,35 @@ impl Weights for Bf16 {
         }
         // SAFETY: the caller's promise.
         unsafe { write::<S, R>(sums, out) }
+    }
+
+    /// Tiles round otherwise than vectors, so they take all rows.
+    const TILE_ROWS: usize = 1;
+
+    fn shapes(rows: usize) -> Shapes {
+        shapes(rows, ROW, 0)
+    }
+
+    #[inline(always)]
+    unsafe fn tile_product<S: Simd>(rows: usize, x: Operands, out: *mut f32) {
+        // SAFETY: the caller's promise.
+        unsafe {
+            tiles::zero::<0>();
+            tiles::zero::<1>();
+            for chunk in 0..x.chunks {
+                let tile = x.weights.wrapping_add(chunk * TILE);
+                tiles::load::<4>(x.rows.wrapping_add(chunk * rows * ROW), ROW);
+                tiles::load::<5>(tile, WEIGHTS_STRIDE);
+                tiles::dot_bf16::<0, 4, 5>();
+                tiles::load::<6>(tile.wrapping_add(ROW_BYTES), WEIGHTS_STRIDE);
+                tiles::dot_bf16::<1, 4, 6>();
+                for pair in 0..16 {
+                    x.ahead.prefetch::<S, 2>(chunk * 16 + pair);
+                }
+            }
+            let out: *mut u8 = out.cast();
+            tiles::store::<0>(out, OUT_STRIDE);
+            tiles::store::<1>(out.add(ROW_BYTES), OUT_STRIDE);
+        }
     }
 }
