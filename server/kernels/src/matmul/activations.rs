@@ -8,9 +8,9 @@ use std::ops::Range;
 
 use self::quantize::Quantize;
 use super::layout::{ActivationFormat, Blocks, CHUNK};
-use super::product::{Bf16, Int4, Int8, Weights};
+use super::product::{Bf16, Int4, Int8, MAX_ROWS, Weights};
 use crate::norm::Norm;
-use crate::simd::{Isa, Kernel, Simd, tiles};
+use crate::simd::{Isa, Kernel, Simd};
 
 /// Rows of activations in one format, packed in blocks as the products read them. The buffer is
 /// kept between uses.
@@ -206,7 +206,7 @@ impl Kernel for MaxRows {
     #[inline(always)]
     fn run<S: Simd>(self) -> usize {
         match self.0 {
-            _ if S::TILES => tiles::ROWS,
+            ActivationFormat::Bf16 | ActivationFormat::Int8 if S::TILES => MAX_ROWS,
             ActivationFormat::Bf16 => Bf16::max_rows::<S>(),
             ActivationFormat::Int8 => Int8::max_rows::<S>(),
             ActivationFormat::Int8Group => Int4::<false>::max_rows::<S>(),

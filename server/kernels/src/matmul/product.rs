@@ -4,15 +4,16 @@
 //! 8-bit dot product is always the weight, so that one format of activations serves all; what the
 //! weights' offset adds is known from the sum of the activations.
 //!
-//! Where there are matrix tiles ([`tiles`]) they take blocks of many rows, and of bfloat16 all, with
-//! the activations on the left and the weights, two tiles of 16 outputs, on the right.
+//! Where there are matrix tiles ([`tiles`]) they take blocks of many rows of 8 bits, and all of
+//! bfloat16. Weights with scales for 32 inputs have none of it: to scale each tile's sums takes about
+//! as long as the dot products that it saves.
 #![expect(unsafe_code, reason = "reads and writes by address")]
 
 mod bf16;
-mod groups;
 mod int4;
 mod int8;
 mod int8_group;
+mod tiled;
 
 pub(super) use bf16::Bf16;
 pub(super) use int4::Int4;
@@ -24,16 +25,7 @@ use crate::simd::tiles::{self, Shapes};
 use crate::simd::{LANES, Simd};
 
 /// Most rows that a block can have.
-pub(super) const MAX_ROWS: usize = tiles::ROWS;
-
-/// Rows from which on whole numbers are multiplied by matrix tiles.
-const TILE_ROWS: usize = 7;
-
-/// Bytes between rows of a tile's weights: two vectors.
-const WEIGHTS_STRIDE: usize = 128;
-
-/// Bytes between rows of results.
-const OUT_STRIDE: usize = PANEL * 4;
+pub(super) const MAX_ROWS: usize = 2 * tiles::ROWS;
 
 /// What one call reads.
 #[derive(Debug, Clone, Copy)]
@@ -55,6 +47,8 @@ pub(super) struct Ahead {
     start: *const u8,
     /// Bytes from one request to the next.
     spacing: usize,
+    /// Requests beside a tile, where that is not a constant.
+    a_tile: usize,
 }
 
 /// A kind of packed weights.
@@ -75,17 +69,17 @@ pub(super) trait Weights: Copy {
     /// results.
     unsafe fn product<S: Simd, const R: usize>(operands: Operands, out: *mut f32);
 
-    /// Fewest rows that matrix tiles take.
-    const TILE_ROWS: usize = TILE_ROWS;
-
-    /// The tile registers for blocks of that many rows.
-    fn shapes(rows: usize) -> Shapes;
+    /// Fewest rows that matrix tiles take, if any.
+    const TILE_ROWS: Option<usize> = None;
 
     /// [`product`](Self::product) by matrix tiles.
     ///
     /// # Safety
-    /// As there, for `rows` rows, with the registers of [`shapes`](Self::shapes).
-    unsafe fn tile_product<S: Simd>(rows: usize, operands: Operands, out: *mut f32);
+    /// As there, for `rows` rows, with the registers of [`shapes`].
+    unsafe fn tile_product<S: Simd>(rows: usize, operands: Operands, out: *mut f32) {
+        let _ = (rows, operands, out);
+        unreachable!("not by tiles")
+    }
 }
 
 /// Vectors of sums that a loop keeps. With 26 of 32 registers the 8-bit and bfloat16 loops fell to
@@ -95,11 +89,12 @@ const fn sums_in_registers<S: Simd>() -> usize {
 }
 
 impl Ahead {
-    /// The `bytes` from `start` on, asked for in `requests`.
-    pub(super) fn new(start: *const u8, bytes: usize, requests: usize) -> Self {
+    /// The `bytes` from `start` on, asked for beside so many tiles.
+    pub(super) fn new(start: *const u8, bytes: usize, tiles: usize, a_tile: usize) -> Self {
         Self {
             start,
-            spacing: bytes.div_ceil(requests),
+            spacing: bytes.div_ceil(tiles * a_tile),
+            a_tile,
         }
     }
 
@@ -107,9 +102,21 @@ impl Ahead {
     #[inline(always)]
     fn prefetch<S: Simd, const COUNT: usize>(self, step: usize) {
         for request in 0..COUNT {
-            let before = (step * COUNT + request) * self.spacing;
-            S::prefetch(self.start.wrapping_add(before));
+            self.request::<S>(step * COUNT + request);
         }
+    }
+
+    /// The requests beside a tile.
+    #[inline(always)]
+    fn prefetch_tile<S: Simd>(self, tile: usize) {
+        for request in 0..self.a_tile {
+            self.request::<S>(tile * self.a_tile + request);
+        }
+    }
+
+    #[inline(always)]
+    fn request<S: Simd>(self, index: usize) {
+        S::prefetch(self.start.wrapping_add(index * self.spacing));
     }
 }
 
@@ -133,14 +140,9 @@ pub(super) unsafe fn product<S: Simd, W: Weights>(rows: usize, operands: Operand
     by_rows!(1 2 3 4 5 6 7 8 9 10 11 12);
 }
 
-/// Registers 0 and 1 for sums of `rows` rows, 4 for activations, 5 and 6 for weights, `bytes` a row of
-/// activations; 2, 3 and 7 are the same for `tail` bytes.
-fn shapes(rows: usize, bytes: usize, tail: usize) -> Shapes {
-    let [sums, left, left_tail] = [(rows, 64), (rows, bytes), (rows, tail)];
-    let [right, right_tail] = [(bytes / 4, 64), (tail / 4, 64)];
-    Shapes::new([
-        sums, sums, left_tail, right_tail, left, right, right, right_tail,
-    ])
+/// The tile registers for blocks of `rows` rows.
+pub(super) fn shapes(rows: usize) -> Shapes {
+    tiled::shapes(rows, tiles::ROW_BYTES)
 }
 
 /// # Safety

@@ -2,11 +2,8 @@
 #![expect(unsafe_code, reason = "reads and writes by address")]
 
 use super::super::layout::{ActivationFormat, WeightKind};
-use super::{
-    OUT_STRIDE, Operands, WEIGHTS_STRIDE, Weights, four, shapes, sums_in_registers, write,
-};
+use super::{Operands, Weights, four, sums_in_registers, tiled, write};
 use crate::simd::Simd;
-use crate::simd::tiles::{self, ROW_BYTES, Shapes};
 
 #[derive(Debug, Clone, Copy)]
 pub(in super::super) struct Bf16;
@@ -48,32 +45,11 @@ impl Weights for Bf16 {
     }
 
     /// Tiles round otherwise than vectors, so they take all rows.
-    const TILE_ROWS: usize = 1;
-
-    fn shapes(rows: usize) -> Shapes {
-        shapes(rows, ROW, 0)
-    }
+    const TILE_ROWS: Option<usize> = Some(1);
 
     #[inline(always)]
     unsafe fn tile_product<S: Simd>(rows: usize, x: Operands, out: *mut f32) {
-        // SAFETY: the caller's promise.
-        unsafe {
-            tiles::zero::<0>();
-            tiles::zero::<1>();
-            for chunk in 0..x.chunks {
-                let tile = x.weights.wrapping_add(chunk * TILE);
-                tiles::load::<4>(x.rows.wrapping_add(chunk * rows * ROW), ROW);
-                tiles::load::<5>(tile, WEIGHTS_STRIDE);
-                tiles::dot_bf16::<0, 4, 5>();
-                tiles::load::<6>(tile.wrapping_add(ROW_BYTES), WEIGHTS_STRIDE);
-                tiles::dot_bf16::<1, 4, 6>();
-                for pair in 0..16 {
-                    x.ahead.prefetch::<S, 2>(chunk * 16 + pair);
-                }
-            }
-            let out: *mut u8 = out.cast();
-            tiles::store::<0>(out, OUT_STRIDE);
-            tiles::store::<1>(out.add(ROW_BYTES), OUT_STRIDE);
-        }
+        // SAFETY: the caller's promise; a chunk is a step.
+        unsafe { tiled::sums::<S, true>(rows, x, x.chunks, out.cast()) }
     }
 }

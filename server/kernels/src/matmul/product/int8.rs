@@ -4,10 +4,7 @@
 #![expect(unsafe_code, reason = "reads and writes by address")]
 
 use super::super::layout::{ActivationFormat, CHUNK, PANEL, WeightKind};
-use super::{
-    OUT_STRIDE, Operands, WEIGHTS_STRIDE, Weights, float, four, shapes, sums_in_registers, write,
-};
-use crate::simd::tiles::{self, ROW_BYTES, Shapes};
+use super::{Operands, Weights, float, four, shapes, sums_in_registers, tiled, write};
 use crate::simd::{LANES, Simd};
 
 #[derive(Debug, Clone, Copy)]
@@ -63,9 +60,7 @@ impl Weights for Int8 {
         unsafe { write::<S, R>(results, out) }
     }
 
-    fn shapes(rows: usize) -> Shapes {
-        shapes(rows, ROW, CHUNK)
-    }
+    const TILE_ROWS: Option<usize> = Some(7);
 
     #[inline(always)]
     unsafe fn tile_product<S: Simd>(rows: usize, x: Operands, out: *mut f32) {
@@ -74,7 +69,13 @@ impl Weights for Int8 {
         let outputs: *const f32 = x.weights.wrapping_add(x.chunks * TILE).cast();
         // SAFETY: the caller's promise; the sums take the results' place.
         unsafe {
-            sum::<S>(rows, x, out.cast());
+            tiled::sums::<S, false>(rows, x, x.chunks / 2, out.cast());
+            if x.chunks % 2 == 1 {
+                let left = x.rows.add(x.chunks / 2 * rows * ROW);
+                let weights = x.weights.add((x.chunks - 1) * TILE);
+                tiled::add_half_step(rows, left, weights, out.cast());
+                shapes(rows).set();
+            }
             let outputs = [S::load(outputs), S::load(outputs.add(LANES))];
             for row in 0..rows {
                 let offset = four::<S>(offsets.add(row * 4));
@@ -86,39 +87,5 @@ impl Weights for Int8 {
                 }
             }
         }
-    }
-}
-
-/// Sums of products of codes, 128 more of weights than they stand for.
-///
-/// # Safety
-/// That of [`Weights::tile_product`], for integers.
-#[inline(always)]
-unsafe fn sum<S: Simd>(rows: usize, x: Operands, out: *mut u8) {
-    // SAFETY: the caller's promise.
-    unsafe {
-        tiles::zero::<0>();
-        tiles::zero::<1>();
-        for span in 0..x.chunks / 2 {
-            let tile = x.weights.wrapping_add(span * 2 * TILE);
-            tiles::load::<4>(x.rows.wrapping_add(span * rows * ROW), ROW);
-            tiles::load::<5>(tile, WEIGHTS_STRIDE);
-            tiles::dot_i8u8::<0, 4, 5>();
-            tiles::load::<6>(tile.wrapping_add(ROW_BYTES), WEIGHTS_STRIDE);
-            tiles::dot_i8u8::<1, 4, 6>();
-            for quad in 0..16 {
-                x.ahead.prefetch::<S, 2>(span * 16 + quad);
-            }
-        }
-        if x.chunks % 2 == 1 {
-            let tile = x.weights.wrapping_add((x.chunks - 1) * TILE);
-            tiles::load::<2>(x.rows.wrapping_add(x.chunks / 2 * rows * ROW), ROW);
-            tiles::load::<3>(tile, WEIGHTS_STRIDE);
-            tiles::dot_i8u8::<0, 2, 3>();
-            tiles::load::<7>(tile.wrapping_add(ROW_BYTES), WEIGHTS_STRIDE);
-            tiles::dot_i8u8::<1, 2, 7>();
-        }
-        tiles::store::<0>(out, OUT_STRIDE);
-        tiles::store::<1>(out.add(ROW_BYTES), OUT_STRIDE);
     }
 }

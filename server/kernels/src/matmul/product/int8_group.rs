@@ -4,9 +4,7 @@
 #![expect(unsafe_code, reason = "reads and writes by address")]
 
 use super::super::layout::{ActivationFormat, CHUNK, PANEL, WeightKind};
-use super::groups::{self, Codes, Groups};
-use super::{Operands, Weights, float, four, shapes, sums_in_registers, write};
-use crate::simd::tiles::Shapes;
+use super::{Operands, Weights, float, four, sums_in_registers, write};
 use crate::simd::{LANES, Simd};
 
 #[derive(Debug, Clone, Copy)]
@@ -44,8 +42,10 @@ impl Weights for Int8Group {
                     }
                 }
             }
-            // SAFETY: the tile is whole.
-            let outputs = unsafe { Self::scales::<S>(tile) };
+
+            let outputs: *const u16 = tile.wrapping_add(CHUNK * PANEL).cast();
+            // SAFETY: the scales are the last of the tile.
+            let outputs = unsafe { [S::load_f16(outputs), S::load_f16(outputs.add(LANES))] };
             let scales = rows.wrapping_add(R * CHUNK);
             let offsets = scales.wrapping_add(R * 4);
             for (row, sums) in sums.iter_mut().enumerate() {
@@ -57,46 +57,13 @@ impl Weights for Int8Group {
                     )
                 };
                 for half in 0..2 {
-                    let scaled = Self::scaled::<S>(outputs, half, dots[row][half], offset);
-                    sums[half] = S::fma(scaled, scale, sums[half]);
+                    // Whole numbers below 2^24: nothing is rounded before the first product.
+                    let dot = S::add(S::to_f(dots[row][half]), offset);
+                    sums[half] = S::fma(S::mul(dot, outputs[half]), scale, sums[half]);
                 }
             }
         }
         // SAFETY: the caller's promise.
         unsafe { write::<S, R>(sums, out) }
-    }
-
-    fn shapes(rows: usize) -> Shapes {
-        shapes(rows, CHUNK, 0)
-    }
-
-    #[inline(always)]
-    unsafe fn tile_product<S: Simd>(rows: usize, x: Operands, out: *mut f32) {
-        // SAFETY: the caller's promise.
-        unsafe { groups::tile_product::<S, Self>(rows, x, out) }
-    }
-}
-
-impl Groups for Int8Group {
-    const TILE: usize = TILE;
-    const REQUESTS: usize = <Self as Weights>::REQUESTS;
-    type Scales<S: Simd> = [S::F; 2];
-
-    #[inline(always)]
-    unsafe fn codes<S: Simd>(tile: *const u8, _: &mut Codes) -> *const u8 {
-        tile
-    }
-
-    #[inline(always)]
-    unsafe fn scales<S: Simd>(tile: *const u8) -> [S::F; 2] {
-        let scales: *const u16 = tile.wrapping_add(CHUNK * PANEL).cast();
-        // SAFETY: the scales are the last of the tile.
-        unsafe { [S::load_f16(scales), S::load_f16(scales.add(LANES))] }
-    }
-
-    #[inline(always)]
-    fn scaled<S: Simd>(scales: [S::F; 2], half: usize, dot: S::I, offset: S::F) -> S::F {
-        // Whole numbers below 2^24: nothing is rounded before the product.
-        S::mul(S::add(S::to_f(dot), offset), scales[half])
     }
 }
