@@ -22,7 +22,7 @@ from text_generation_server.service import (
 )
 
 TOKENIZER = bytes(range(256)) * 10_000  # more than two chunks
-TIMEOUT = 10
+TIMEOUT = 60
 
 
 @pytest.fixture

@@ -164,7 +164,7 @@ async fn a_shard_killed_takes_its_own_children_with_it() {
             sleep(Duration::from_millis(10)).await;
         }
     };
-    timeout(Duration::from_secs(5), gone)
+    timeout(START, gone)
         .await
         .expect("the grandchild is killed");
 }
