@@ -39,7 +39,8 @@ def other_streams(url: str) -> Iterator[None]:
     def ask(number: int) -> None:
         with httpx2.Client(base_url=url, timeout=60.0, trust_env=False) as http:
             while not done.is_set():
-                body = native_request(prose(number, 120), 40, ignore_eos=True)
+                # Of different lengths, or they would begin and end together.
+                body = native_request(prose(number, 120), 40 + number % 37, ignore_eos=True)
                 http.post("/generate", json=body).raise_for_status()
                 number += 100
 
