@@ -13,6 +13,7 @@ from typing_extensions import Buffer
 
 __all__ = [
     "Decoder",
+    "DecoderOutline",
     "PageCache",
     "PageCounts",
     "PagePool",
@@ -136,6 +137,32 @@ class Decoder:
     def logits(self, plan: _Plan) -> memoryview:
         """Compute a step and give its logits instead, f32[sample rows * vocabulary]. Nothing is
         drawn. Releases the GIL."""
+
+@final
+class DecoderOutline:
+    """What a `Decoder` will be: its properties of the same names, before its weights are read."""
+
+    def __new__(
+        cls,
+        spec: str,
+        types: Mapping[str, str],
+        *,
+        weights: str | None = None,
+        kv_dtype: str = "bf16",
+    ) -> Self:
+        """types: of the tensors by name, in the shapes that `spec` says; the rest as for
+        `Decoder.load`, whose errors it raises, those about what tensors hold apart."""
+
+    @property
+    def page_tokens(self) -> int: ...
+    @property
+    def page_bytes(self) -> int: ...
+    @property
+    def isa(self) -> str: ...
+    @property
+    def weights(self) -> str: ...
+    @property
+    def weight_bytes(self) -> int: ...
 
 @final
 class PagePool:

@@ -79,7 +79,7 @@ def _parser() -> argparse.ArgumentParser:
     download.add_argument("--json-output", action="store_true", help="print one JSON object")
     download.set_defaults(run=_download_weights)
     plan = commands.add_parser(
-        "plan", help="load the model and print what would be served, as one JSON object"
+        "plan", help="print what would be served, from the headers of its files, as one JSON object"
     )
     plan.add_argument("--config", type=Path, required=True, help="JSON file of the launcher")
     plan.set_defaults(run=_plan)

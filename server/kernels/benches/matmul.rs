@@ -75,6 +75,20 @@ impl fmt::Display for Limits {
     }
 }
 
+/// Whether a product came as near to a limit as is asked of it, if anything is, by its shares of
+/// memory and of arithmetic.
+fn verdict(kind: WeightKind, rows: usize, [memory, arithmetic]: [f64; 2]) -> String {
+    let (share, goal) = match (kind, rows) {
+        (_, 1) => (memory, 0.85),
+        (WeightKind::Bf16, 12..32) => (arithmetic, 0.80),
+        (WeightKind::Bf16, 32..) => (arithmetic, 0.90),
+        (_, 12..) => (arithmetic, 0.85),
+        _ => return String::new(),
+    };
+    let word = if share >= goal { "pass" } else { "miss" };
+    format!("; {word}: goal {:.0}%", 100.0 * goal)
+}
+
 /// Seconds of the fastest of a few runs.
 fn best(team: &mut Team, work: impl Fn(&Member<'_>) + Sync) -> f64 {
     let mut best = Duration::MAX;
@@ -278,12 +292,14 @@ fn bench_products(criterion: &mut Criterion) {
                 let seconds = time(criterion, &name, || pass.run(&mut team));
                 let Some(seconds) = seconds else { continue };
                 let (done, read) = (pass.operations() / seconds, pass.bytes() / seconds);
+                let shares = [read / limits.memory, done / limits.operations(kind)];
                 println!(
-                    "{name}: {:.1} GB/s, {:.0}% of memory; {:.0} GOP/s, {:.0}% of arithmetic",
+                    "{name}: {:.1} GB/s, {:.0}% of memory; {:.0} GOP/s, {:.0}% of arithmetic{}",
                     read / 1e9,
-                    100.0 * read / limits.memory,
+                    100.0 * shares[0],
                     done / 1e9,
-                    100.0 * done / limits.operations(kind),
+                    100.0 * shares[1],
+                    verdict(kind, rows, shares),
                 );
             }
         }

@@ -26,7 +26,7 @@ mod tests;
 pub use activations::Activations;
 pub use arena::Arena;
 pub use layout::{ActivationFormat, WeightKind};
-pub use matrix::{Arrangement, Matrix};
+pub use matrix::{Arrangement, Matrix, packed_bytes};
 pub use multiply::multiply;
 pub use output::{Activation, Join, Output};
 pub use pack::{PackError, Packing};

@@ -7,6 +7,7 @@ use pyo3::prelude::*;
 
 mod buffer;
 mod decoder;
+mod outline;
 mod page_cache;
 mod page_pool;
 mod safetensors_index;
@@ -37,6 +38,7 @@ fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
         module
     )?)?;
     module.add_class::<decoder::Decoder>()?;
+    module.add_class::<outline::DecoderOutline>()?;
     module.add_class::<page_pool::PagePool>()?;
     module.add_class::<page_cache::PageCounts>()?;
     module.add_class::<page_cache::PageCache>()?;

@@ -98,7 +98,7 @@ def int4_tensors(tensors: dict[str, SafeTensor], layout: Int4Layout) -> Iterator
     for name in tensors:
         if name.endswith(".qweight"):
             projection = _Projection(name.removesuffix(".qweight"), tensors, layout)
-            yield StoredTensor(projection.name, projection.shape, projection.read)
+            yield StoredTensor(projection.name, TensorType.INT4, projection.shape, projection.read)
 
 
 class _Projection:

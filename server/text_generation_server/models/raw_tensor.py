@@ -109,5 +109,6 @@ class StoredTensor:
 
     name: str
     """As the file has it."""
+    type: TensorType
     shape: tuple[int, ...]
     read: Callable[[], RawTensor]

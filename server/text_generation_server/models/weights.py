@@ -25,18 +25,25 @@ def raw_tensors(source: ModelSource, spec: DecoderSpec) -> Iterator[RawTensor]:
     """Every tensor of `spec.tensor_shapes()`, in the order of the file, with a progress bar on
     stderr. Their bytes are those of the mapped file, but for rows that change places.
 
-    Raises ModelError, before the first one, for missing, unknown, wrongly shaped and wrongly typed
-    tensors.
+    Raises ModelError as `stored_tensors`, before the first one.
+    """
+    tensors = stored_tensors(source, spec)
+    # None: no bar where nobody watches a terminal.
+    with tqdm(tensors, desc="loading weights", unit="tensor", leave=False, disable=None) as bar:
+        for tensor in bar:
+            yield tensor.read()
+
+
+def stored_tensors(source: ModelSource, spec: DecoderSpec) -> list[StoredTensor]:
+    """Descriptions of the same tensors: of the files only their headers are read.
+
+    Raises ModelError for missing, unknown, wrongly shaped and wrongly typed tensors.
     """
     if source.is_gguf:
         stored = _gguf_tensors(source.gguf, spec)
     else:
         stored = _folder_tensors(source.path, spec)
-    tensors = _checked(source, spec, stored)
-    # None: no bar where nobody watches a terminal.
-    with tqdm(tensors, desc="loading weights", unit="tensor", leave=False, disable=None) as bar:
-        for tensor in bar:
-            yield tensor.read()
+    return _checked(source, spec, stored)
 
 
 def _checked(
@@ -101,14 +108,14 @@ def _float_tensor(folder: Path, tensor: SafeTensor) -> RawTensor:
 
 
 def _whole(tensor: RawTensor) -> StoredTensor:
-    return StoredTensor(tensor.name, tensor.shape, lambda: tensor)
+    return StoredTensor(tensor.name, tensor.type, tensor.shape, lambda: tensor)
 
 
 def _placed(stored: StoredTensor, places: Iterable[TensorPlace]) -> Iterator[StoredTensor]:
     for place in places:
         rows = range(stored.shape[0])[place.start : place.stop]
         shape = (len(rows), *stored.shape[1:])
-        yield StoredTensor(place.name, shape, partial(_take, stored, place, rows))
+        yield StoredTensor(place.name, stored.type, shape, partial(_take, stored, place, rows))
 
 
 def _take(stored: StoredTensor, place: TensorPlace, rows: range) -> RawTensor:

@@ -221,6 +221,11 @@ impl Loaded {
         self.case.layers
     }
 
+    /// One new token of each sequence, none of which shares pages.
+    pub(crate) fn is_separate_decode(&self) -> bool {
+        self.case.rows == 1 && self.case.shared == 0
+    }
+
     /// Bytes of keys and values that a step must read, each once a sequence, or once in all where it
     /// is shared.
     pub(crate) fn bytes(&self) -> usize {
