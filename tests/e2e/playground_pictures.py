@@ -1,6 +1,8 @@
 """Takes the pictures of the playground that the documentation shows: `make pictures`.
 
-A conversation with a real model, beside other streams that give the server something to do.
+A conversation with a real model, beside other streams that give the server something to do. The
+page takes the system's fonts: the committed pictures have Debian's fonts-inter and
+fonts-jetbrains-mono.
 """
 
 import sys
