@@ -16,7 +16,7 @@ use text_generation_launcher::signals::StopSignals;
 use text_generation_launcher::supervise::{GroupSpec, Supervisor};
 use text_generation_launcher::{announce, environment, print_config};
 use text_generation_router::config::RouterConfig;
-use text_generation_router::logging;
+use text_generation_router::logging::{self, NonBlocking};
 use text_generation_router::serve::Server;
 use tokio::net::TcpListener;
 use tracing_subscriber::filter::{LevelFilter, Targets};
@@ -32,14 +32,14 @@ async fn main() -> ExitCode {
             return ExitCode::SUCCESS;
         }
         Err(Stop::Mistakes(mistakes)) => {
-            let _flushed = logging::init(Targets::new().with_default(LevelFilter::INFO), false);
+            let _log = logging::init(Targets::new().with_default(LevelFilter::INFO), false);
             return failed(&LaunchError::Config(mistakes));
         }
     };
     let process = &parsed.args.process;
-    let _flushed = logging::init(process.log_level.clone(), process.json_output);
+    let log = logging::init(process.log_level.clone(), process.json_output);
     let outcome = match parsed.args.action() {
-        Action::Serve => launch(parsed).await,
+        Action::Serve => launch(parsed, log.writer()).await,
         Action::ReportEnvironment => report_environment(&parsed),
         Action::PrintConfig => print_config(parsed),
         Action::DryRun => dry_run(parsed),
@@ -89,7 +89,7 @@ fn warn_of(notice: Option<String>) {
     }
 }
 
-async fn launch(parsed: Parsed) -> Result<(), LaunchError> {
+async fn launch(parsed: Parsed, log: NonBlocking) -> Result<(), LaunchError> {
     let signals = StopSignals::listen().map_err(LaunchError::Signals)?;
     let run_dir = RunDir::create()?;
     let process = &parsed.args.process;
@@ -103,7 +103,7 @@ async fn launch(parsed: Parsed) -> Result<(), LaunchError> {
     announce::plan(&config, address);
     warn_of(notice);
     let shards = GroupSpec {
-        command: ShardCommand::new(run_dir.write_config(&config)?, (output, level)),
+        command: ShardCommand::new(run_dir.write_config(&config)?, (output, level), log),
         ranks: config.engine.num_shard,
         run_dir: run_dir.path().to_owned(),
         startup_timeout,
