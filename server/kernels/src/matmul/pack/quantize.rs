@@ -35,7 +35,7 @@ pub fn quantize(isa: Isa, source: &Source<'_>, to: SourceKind) -> Result<Vec<u8>
     let cols = source.cols();
     let quantize_row = match to {
         SourceKind::Int8 => int8,
-        SourceKind::Q4_1 if cols % CHUNK == 0 => q4_1,
+        SourceKind::Q4_1 if cols.is_multiple_of(CHUNK) => q4_1,
         SourceKind::Q4_1 => return Err(QuantizeError::Columns { cols }),
         _ => return Err(QuantizeError::Kind(to)),
     };
