@@ -23,6 +23,7 @@ __all__ = [
     "__version__",
     "available_cpus",
     "available_memory_bytes",
+    "quantize",
     "safetensors_index",
 ]
 
@@ -44,6 +45,11 @@ def safetensors_index(file: Buffer) -> list[tuple[str, str, tuple[int, ...], int
     Checked: every tensor lies within the file and is as long as its type and shape say, none
     overlap, and no byte belongs to none. Raises ValueError for a file that is not so.
     """
+
+def quantize(kind: str, shape: tuple[int, int], data: Buffer, to: str) -> bytes:
+    """A matrix in another encoding: what `Decoder.load` would make of it, in rows that it takes as
+    they are. kind: the type of the tensor; to: "int8" or "q4_1". Raises ValueError for weights that
+    are not finite, and for rows that are no whole blocks. Releases the GIL."""
 
 _Tensor = tuple[str, Sequence[int], Buffer, tuple[int, Buffer, Buffer] | None]
 

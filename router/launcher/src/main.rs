@@ -76,8 +76,17 @@ fn dry_run(parsed: Parsed) -> Result<(), LaunchError> {
 fn print_config(parsed: Parsed) -> Result<(), LaunchError> {
     let run_dir = RunDir::create()?;
     let (origins, json) = (parsed.origins.clone(), parsed.args.process.json_output);
+    let notice = parsed.args.notice();
     let config = resolve(parsed, run_dir.path()).map_err(LaunchError::Config)?;
+    warn_of(notice);
     print_config::print(&config, &origins, json).map_err(LaunchError::Report)
+}
+
+/// Tells of flags that were given in vain.
+fn warn_of(notice: Option<String>) {
+    if let Some(notice) = notice {
+        tracing::warn!("{notice}");
+    }
 }
 
 async fn launch(parsed: Parsed, log: NonBlocking) -> Result<(), LaunchError> {
@@ -92,9 +101,7 @@ async fn launch(parsed: Parsed, log: NonBlocking) -> Result<(), LaunchError> {
     // Before the shards: a port in use shall not cost the loading of a model.
     let (listener, address) = bind(&config.router).await?;
     announce::plan(&config, address);
-    if let Some(notice) = notice {
-        tracing::warn!("{notice}");
-    }
+    warn_of(notice);
     let shards = GroupSpec {
         command: ShardCommand::new(run_dir.write_config(&config)?, (output, level), log),
         ranks: config.engine.num_shard,

@@ -155,24 +155,27 @@ fn a_model_that_cannot_be_loaded_ends_with_66() {
 #[test]
 fn flags_and_variables_of_tgi_without_effect_are_named_in_one_line() {
     let site = Site::new("exit 66");
-    let mut command = site.command(&["--cuda-graphs", "1,2", "--usage-stats=off"]);
-    let command = command
-        .env("ATTENTION", "paged")
-        .env("MAX_WAITING_TOKENS", "9");
-    let output = command.output().expect("the launcher is built");
-    let text = String::from_utf8(output.stderr).expect("text");
-    let notices: Vec<_> = text
-        .lines()
-        .filter(|line| line.contains("without effect"))
-        .collect();
-    assert_eq!(notices.len(), 1, "{text}");
-    for name in [
-        "--cuda-graphs",
-        "--usage-stats",
-        "--max-waiting-tokens",
-        "ATTENTION",
-    ] {
-        assert!(notices[0].contains(name), "{text}");
+    for instead in [&[][..], &["--print-config"]] {
+        let flags = ["--cuda-graphs", "1,2", "--usage-stats=off"];
+        let mut command = site.command(&[&flags, instead].concat());
+        let command = command
+            .env("ATTENTION", "paged")
+            .env("MAX_WAITING_TOKENS", "9");
+        let output = command.output().expect("the launcher is built");
+        let text = String::from_utf8(output.stderr).expect("text");
+        let notices: Vec<_> = text
+            .lines()
+            .filter(|line| line.contains("without effect"))
+            .collect();
+        assert_eq!(notices.len(), 1, "{text}");
+        for name in [
+            "--cuda-graphs",
+            "--usage-stats",
+            "--max-waiting-tokens",
+            "ATTENTION",
+        ] {
+            assert!(notices[0].contains(name), "{text}");
+        }
     }
 }
 

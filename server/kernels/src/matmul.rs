@@ -29,5 +29,5 @@ pub use layout::{ActivationFormat, WeightKind};
 pub use matrix::{Arrangement, Matrix, packed_bytes};
 pub use multiply::multiply;
 pub use output::{Activation, Join, Output};
-pub use pack::{PackError, Packing};
+pub use pack::{PackError, Packing, QuantizeError, quantize};
 pub use source::{Source, SourceError, SourceKind};

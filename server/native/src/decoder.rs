@@ -104,6 +104,7 @@ pub(crate) fn source_kind(name: &str) -> PyResult<SourceKind> {
         "f32" => SourceKind::F32,
         "f16" => SourceKind::F16,
         "bf16" => SourceKind::Bf16,
+        "int8" => SourceKind::Int8,
         "q8_0" => SourceKind::Q8_0,
         "q4_0" => SourceKind::Q4_0,
         "q4_1" => SourceKind::Q4_1,

@@ -10,6 +10,7 @@ mod decoder;
 mod outline;
 mod page_cache;
 mod page_pool;
+mod quantize;
 mod safetensors_index;
 mod sampler;
 mod unsigned;
@@ -37,6 +38,7 @@ fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
         safetensors_index::safetensors_index,
         module
     )?)?;
+    module.add_function(wrap_pyfunction!(quantize::quantize, module)?)?;
     module.add_class::<decoder::Decoder>()?;
     module.add_class::<outline::DecoderOutline>()?;
     module.add_class::<page_pool::PagePool>()?;

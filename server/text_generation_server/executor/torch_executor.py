@@ -28,6 +28,7 @@ from text_generation_server.executor.torch_model import Decoder
 from text_generation_server.executor.torch_weights import load_weights
 from text_generation_server.models.digest import weights_digest
 from text_generation_server.models.errors import ModelError
+from text_generation_server.models.raw_tensor import TensorType
 from text_generation_server.models.source import ModelSource
 from text_generation_server.models.spec import DecoderSpec
 from text_generation_server.models.weights import stored_tensors
@@ -140,7 +141,13 @@ def plan_torch_executor(
         torch.set_num_threads(num_threads)
     spec, kind = source.spec(), _DTYPES[dtype]
     facts = _facts(spec, kind, page_tokens)
-    shapes = [tensor.shape for tensor in stored_tensors(source, spec)]
+    tensors = stored_tensors(source, spec)
+    if any(tensor.type is TensorType.INT8 for tensor in tensors):
+        raise ModelError(
+            f"{source.path} was written by `text-generation-server quantize`, whose int8 only the "
+            "native executor reads: serve the model's unquantized folder, or --executor native"
+        )
+    shapes = [tensor.shape for tensor in tensors]
 
     def load() -> TorchExecutor:
         decoder = Decoder(spec, load_weights(source, spec, kind), total_tokens)

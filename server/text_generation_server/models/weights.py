@@ -14,11 +14,13 @@ from text_generation_server.models.gguf import GgufFile
 from text_generation_server.models.hf_config import read_json
 from text_generation_server.models.int4 import int4_layout, int4_tensors, is_part
 from text_generation_server.models.raw_tensor import RawTensor, StoredTensor, TensorType
+from text_generation_server.models.row_encoding import decoded, encoding_of, is_row_encoded
 from text_generation_server.models.safetensors_file import SafeTensor, read_tensors
 from text_generation_server.models.source import ModelSource
 from text_generation_server.models.spec import DecoderSpec, TensorPlace
 
-_FLOAT_TYPES = {"F32": TensorType.F32, "F16": TensorType.F16, "BF16": TensorType.BF16}
+FLOAT_TYPES = {"F32": TensorType.F32, "F16": TensorType.F16, "BF16": TensorType.BF16}
+"""Those that safetensors may have, by the format's names."""
 
 
 def raw_tensors(source: ModelSource, spec: DecoderSpec) -> Iterator[RawTensor]:
@@ -77,7 +79,7 @@ def _checked(
 def _gguf_tensors(file: GgufFile, spec: DecoderSpec) -> Iterator[StoredTensor]:
     for name in file.tensor_names:
         tensor = file.tensor(name)
-        if len(tensor.shape) == 1 and tensor.type not in _FLOAT_TYPES.values():
+        if len(tensor.shape) == 1 and tensor.type not in FLOAT_TYPES.values():
             raise ModelError(f"{file.path}: the vector {name} is {tensor.type}, not a float type")
         yield from _placed(_whole(tensor), gguf_spec.places(name, spec))
 
@@ -89,20 +91,25 @@ def _folder_tensors(folder: Path, spec: DecoderSpec) -> Iterator[StoredTensor]:
 
 def _stored_tensors(folder: Path) -> Iterator[StoredTensor]:
     tensors = read_tensors(folder)
-    layout = int4_layout(read_json(folder / "config.json"))
+    config = read_json(folder / "config.json")
+    layout = int4_layout(config)
+    row_encoded = is_row_encoded(config)
     if layout is not None:
         yield from int4_tensors(tensors, layout)
     for tensor in tensors.values():
         if layout is None or not is_part(tensor.name):
-            yield _whole(_float_tensor(folder, tensor))
+            encoding = encoding_of(tensor.name) if row_encoded else None
+            yield _whole(
+                _float_tensor(folder, tensor) if encoding is None else decoded(tensor, encoding)
+            )
 
 
 def _float_tensor(folder: Path, tensor: SafeTensor) -> RawTensor:
-    dtype = _FLOAT_TYPES.get(tensor.dtype)
+    dtype = FLOAT_TYPES.get(tensor.dtype)
     if dtype is None:
         raise ModelError(
             f"{folder}: the tensor {tensor.name} is {tensor.dtype}, not a float type of "
-            f"{', '.join(_FLOAT_TYPES)}"
+            f"{', '.join(FLOAT_TYPES)}"
         )
     return RawTensor.from_bytes(tensor.name, dtype, tensor.shape, tensor.data)
 
