@@ -12,6 +12,7 @@ use tokio::time::Instant;
 
 use crate::config::RouterConfig;
 use crate::error::{ApiError, Limit};
+use crate::exchange;
 use crate::generation::Generation;
 use crate::metrics;
 use crate::outage::Outage;
@@ -144,6 +145,7 @@ impl Dispatcher {
         let entry = Entry {
             id,
             request,
+            x_request_id: exchange::current_request_id(),
             events: sender,
             submitted,
             ticket,

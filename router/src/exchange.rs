@@ -34,6 +34,11 @@ pub(crate) fn current() -> Option<Arc<Exchange>> {
     CURRENT.try_with(Arc::clone).ok()
 }
 
+/// The id of the request that this task works for; empty outside of requests.
+pub(crate) fn current_request_id() -> String {
+    current().map_or_else(String::new, |exchange| exchange.request_id.clone())
+}
+
 /// What is known of a request.
 #[derive(Debug)]
 pub(crate) struct Exchange {

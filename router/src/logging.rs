@@ -2,6 +2,7 @@
 
 use std::io::{self, IsTerminal};
 
+pub use tracing_appender::non_blocking::NonBlocking;
 use tracing_appender::non_blocking::{NonBlockingBuilder, WorkerGuard};
 use tracing_subscriber::filter::Targets;
 use tracing_subscriber::fmt;
@@ -13,14 +14,39 @@ use tracing_subscriber::{Layer, Registry};
 /// request shall wait for a log.
 const MOST_LINES: usize = 16_384;
 
-/// Installs the process's logger. `levels` says what is logged, per module. What was logged is
-/// written when the guard is dropped, at the latest.
-pub fn init(levels: Targets, json: bool) -> WorkerGuard {
-    let (writer, guard) = NonBlockingBuilder::default()
-        .buffered_lines_limit(MOST_LINES)
-        .finish(io::stderr());
+/// The way to standard error. What was written is out when it is dropped, at the latest.
+#[derive(Debug)]
+pub struct Log {
+    writer: NonBlocking,
+    _written_by_drop: WorkerGuard,
+}
+
+impl Log {
+    /// Lines go out by a thread that ends when this is dropped.
+    #[must_use]
+    pub fn open() -> Self {
+        let (writer, guard) = NonBlockingBuilder::default()
+            .buffered_lines_limit(MOST_LINES)
+            .finish(io::stderr());
+        Self {
+            writer,
+            _written_by_drop: guard,
+        }
+    }
+
+    /// Takes further lines, without ever blocking.
+    #[must_use]
+    pub fn writer(&self) -> NonBlocking {
+        self.writer.clone()
+    }
+}
+
+/// Installs the process's logger. `levels` says what is logged, per module.
+#[must_use]
+pub fn init(levels: Targets, json: bool) -> Log {
+    let log = Log::open();
     let layer = fmt::layer()
-        .with_writer(writer)
+        .with_writer(log.writer())
         .with_ansi(io::stderr().is_terminal());
     let layer: Box<dyn Layer<Registry> + Send + Sync> = if json {
         layer
@@ -34,5 +60,5 @@ pub fn init(levels: Targets, json: bool) -> WorkerGuard {
     tracing_subscriber::registry()
         .with(layer.with_filter(levels))
         .init();
-    guard
+    log
 }

@@ -48,7 +48,7 @@ struct Args {
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
     let args = Args::parse();
-    let _flushed = logging::init(args.log_level.clone(), args.json_output);
+    let _log = logging::init(args.log_level.clone(), args.json_output);
     let config = config(args)?;
     let (host, port) = (config.router.hostname.clone(), config.router.port);
     let listener = TcpListener::bind((host.as_str(), port)).await;

@@ -19,10 +19,12 @@ use tonic_health::pb::health_server::HealthServer;
 use crate::pb;
 use crate::pb::engine_server::EngineServer;
 
+mod config;
 mod engine;
 mod model;
 mod service;
 
+pub use config::config;
 pub use model::{info, tokenizer_json};
 
 use service::Service;

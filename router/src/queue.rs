@@ -19,6 +19,8 @@ pub(crate) type Ticket = Arc<OwnedSemaphorePermit>;
 pub(crate) struct Entry {
     pub(crate) id: u64,
     pub(crate) request: ValidRequest,
+    /// Id of the HTTP request that it is a part of; empty outside of one.
+    pub(crate) x_request_id: String,
     pub(crate) events: mpsc::Sender<Event>,
     pub(crate) submitted: Instant,
     pub(crate) ticket: Ticket,

@@ -51,15 +51,15 @@ SOURCE = ModelSource("model", "", Path("/nowhere"))
 
 
 class Loaders:
-    """Stands in for the two modules that load executors and keeps what they were asked."""
+    """Stands in for the two modules that plan executors and keeps what they were asked."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self._monkeypatch = monkeypatch
         self.native: list[NativeOptions] = []
         self.torch: list[tuple[Any, ...]] = []
         self.native_error: Exception | None = None
-        self._put("native_executor", load_native_executor=self._load_native)
-        self._put("torch_executor", load_torch_executor=self._load_torch)
+        self._put("native_executor", plan_native_executor=self._plan_native)
+        self._put("torch_executor", plan_torch_executor=self._plan_torch)
 
     def remove_torch(self) -> None:
         """As on a machine where the extra is not installed."""
@@ -70,13 +70,13 @@ class Loaders:
         vars(module).update(members)
         self._monkeypatch.setitem(sys.modules, module.__name__, module)
 
-    def _load_native(self, source: ModelSource, options: NativeOptions) -> str:
+    def _plan_native(self, source: ModelSource, options: NativeOptions) -> str:
         self.native.append(options)
         if self.native_error is not None:
             raise self.native_error
         return "native"
 
-    def _load_torch(self, source: ModelSource, *options: Any) -> str:
+    def _plan_torch(self, source: ModelSource, *options: Any) -> str:
         self.torch.append(options)
         return "torch"
 
@@ -91,7 +91,7 @@ def load(source: ModelSource = SOURCE, **changes: Any) -> Any:
     config = ServeConfig(
         dataclasses.replace(MODEL, **changes), dataclasses.replace(ENGINE, **engine), GRAMMAR
     )
-    return choice.load_executor(config, source, NO_ASSETS)
+    return choice.plan_executor(config, source, NO_ASSETS)
 
 
 @pytest.mark.parametrize(
@@ -125,7 +125,7 @@ def test_the_oracle_loads_neither_of_the_others(
     caplog.set_level(logging.INFO)
     assets: Assets = load_assets(resolve(EMBEDDED_MODEL), None)
     config = ServeConfig(dataclasses.replace(MODEL, executor="oracle"), ENGINE, GRAMMAR)
-    assert choice.load_executor(config, SOURCE, assets).facts.name == "oracle"
+    assert choice.plan_executor(config, SOURCE, assets).facts.name == "oracle"
     assert caplog.messages == ["the oracle executor runs the model: it was asked for"]
 
 

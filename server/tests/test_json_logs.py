@@ -1,18 +1,22 @@
-"""Log lines of a shard as log collectors read them."""
+"""Log lines of a shard, as log collectors and people read them."""
 
 import json
 import logging
 import sys
 from typing import Any
 
-from text_generation_server.logs import JsonFormatter
+from text_generation_server.logs import PEOPLE, JsonFormatter, PeopleFormatter
 
 
-def line(message: str, *arguments: object, **fields: Any) -> dict[str, Any]:
+def record_of(message: str, *arguments: object, **fields: Any) -> logging.LogRecord:
     record = logging.LogRecord("some.module", logging.WARNING, "", 0, message, arguments, None)
     for name, value in fields.items():
         setattr(record, name, value)
-    text = JsonFormatter(3).format(record)
+    return record
+
+
+def line(message: str, *arguments: object, **fields: Any) -> dict[str, Any]:
+    text = JsonFormatter(3).format(record_of(message, *arguments, **fields))
     assert "\n" not in text
     parsed: dict[str, Any] = json.loads(text)
     return parsed
@@ -31,6 +35,20 @@ def test_a_line_has_the_routers_field_names() -> None:
 
 def test_a_line_names_the_request_it_is_about() -> None:
     assert line("x", request_id="abc")["request_id"] == "abc"
+    assert "request_id" not in line("x", request_id="")
+
+
+def test_people_find_the_request_at_the_end_of_the_line() -> None:
+    formatter = PeopleFormatter(PEOPLE)
+    named = formatter.format(record_of("x", request_id="abc"))
+    assert named.endswith('WARNING some.module: x request_id="abc"')
+    assert formatter.format(record_of("x")).endswith("some.module: x")
+    try:
+        raise ValueError("no")
+    except ValueError:
+        failed = formatter.format(record_of("x", request_id="abc", exc_info=sys.exc_info()))
+    first, *_, last = failed.splitlines()
+    assert (first.endswith('x request_id="abc"'), last) == (True, "ValueError: no")
 
 
 def test_an_exception_stays_on_its_line() -> None:

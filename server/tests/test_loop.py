@@ -21,7 +21,7 @@ from text_generation_server.engine.request import (
     StepEvents,
 )
 
-TIMEOUT = 10
+TIMEOUT = 60
 
 
 class Stream:

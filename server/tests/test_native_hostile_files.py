@@ -16,10 +16,12 @@ from safetensors.numpy import load_file, save_file
 from text_generation_server.executor.native_executor import load_native_executor
 from text_generation_server.executor.native_options import NativeOptions
 from text_generation_server.models.errors import ModelError
+from text_generation_server.models.quantize import quantize_model
 from text_generation_server.models.source import resolve
 from tiny_gguf import write_gguf
 from tiny_models import edit_json, make_tiny_llama
 
+QUANTIZED = "quantized"
 fuzzed = settings(
     max_examples=120, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
@@ -27,9 +29,10 @@ fuzzed = settings(
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """With model.safetensors and tiny.gguf of the same model."""
+    """With model.safetensors and tiny.gguf of the same model, and a quantized folder of it."""
     folder = tmp_path_factory.mktemp("model")
-    make_tiny_llama(folder, num_hidden_layers=1)
+    make_tiny_llama(folder, num_hidden_layers=1, intermediate_size=64)
+    quantize_model(resolve(str(folder)), folder / QUANTIZED, "int4")
     write_gguf(folder)
     return folder
 
@@ -52,12 +55,14 @@ def written(folder: Path, to: Path, content: bytes) -> Path:
     if content.startswith(b"GGUF") or to.suffix == ".gguf":
         to.write_bytes(content)
         return to
-    shutil.copytree(folder, to, dirs_exist_ok=True, ignore=shutil.ignore_patterns("*.gguf"))
+    shutil.copytree(
+        folder, to, dirs_exist_ok=True, ignore=shutil.ignore_patterns("*.gguf", QUANTIZED)
+    )
     (to / "model.safetensors").write_bytes(content)
     return to
 
 
-FILES = ["tiny.gguf", "model.safetensors"]
+FILES = ["tiny.gguf", "model.safetensors", f"{QUANTIZED}/model.safetensors"]
 
 
 def place(tmp_path: Path, name: str) -> Path:
@@ -68,11 +73,11 @@ def place(tmp_path: Path, name: str) -> Path:
 def test_a_truncated_file_is_refused(folder: Path, tmp_path: Path, name: str) -> None:
     content = (folder / name).read_bytes()
     to = place(tmp_path, name)
-    assert outcome(written(folder, to, content)) == "computed"
+    assert outcome(written((folder / name).parent, to, content)) == "computed"
     lengths = random.Random(0).sample(range(len(content)), 80)
     for length in [*lengths, 0, 8, len(content) - 1]:
         # A GGUF's last tensor may be followed by padding.
-        found = outcome(written(folder, to, content[:length]))
+        found = outcome(written((folder / name).parent, to, content[:length]))
         assert found == "refused" or not any(content[length:]), length
 
 
@@ -87,7 +92,7 @@ def test_flipped_bits_are_computed_or_refused(
     end = data.draw(st.sampled_from([2000, len(content)]))
     for bit in data.draw(st.lists(st.integers(0, 8 * end - 1), min_size=1, max_size=4)):
         content[bit // 8] ^= 1 << bit % 8
-    outcome(written(folder, place(tmp_path, name), bytes(content)))
+    outcome(written((folder / name).parent, place(tmp_path, name), bytes(content)))
 
 
 @pytest.mark.parametrize("name", FILES)
@@ -100,7 +105,7 @@ def test_lying_numbers_are_computed_or_refused(
     at = data.draw(st.integers(0, 2000))
     lie = struct.pack("<Q", data.draw(st.sampled_from([0, 1, 3, 1 << 31, 1 << 32, (1 << 64) - 1])))
     spoiled = content[:at] + lie + content[at + len(lie) :]
-    outcome(written(folder, place(tmp_path, name), spoiled))
+    outcome(written((folder / name).parent, place(tmp_path, name), spoiled))
 
 
 @fuzzed

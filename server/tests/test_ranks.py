@@ -5,7 +5,6 @@ import multiprocessing as mp
 import socket
 
 import numpy as np
-import pytest
 from engine_harness import (
     EPOCH,
     VOCAB_SIZE,
@@ -65,7 +64,6 @@ def run_rank_1(port: int, digests: "mp.Queue[str]") -> None:
     digests.put(executor.digest())
 
 
-@pytest.mark.timeout(120)
 def test_second_rank_follows_the_broadcast_plans() -> None:
     context = mp.get_context("spawn")
     digests: mp.Queue[str] = context.Queue()
@@ -82,8 +80,8 @@ def test_second_rank_follows_the_broadcast_plans() -> None:
         bench.run()
         leading.close()
         assert [answer.ids for answer in answers] == [expected_greedy(r) for r in requests]
-        assert digests.get(timeout=30) == leader.digest()
-        follower.join(30)
+        assert digests.get(timeout=120) == leader.digest()
+        follower.join(120)
         assert follower.exitcode == 0
     finally:
         if follower.is_alive():

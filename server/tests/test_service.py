@@ -22,7 +22,7 @@ from text_generation_server.service import (
 )
 
 TOKENIZER = bytes(range(256)) * 10_000  # more than two chunks
-TIMEOUT = 10
+TIMEOUT = 60
 
 
 @pytest.fixture
@@ -127,9 +127,13 @@ def test_several_requests_of_one_admit_are_answered_apart(channel: grpc.Channel)
     ],
 )
 def test_broken_request_fails_alone(
-    channel: grpc.Channel, broken: dict[str, object], text: str
+    channel: grpc.Channel,
+    broken: dict[str, object],
+    text: str,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     bad = message(1)
+    bad.x_request_id = "broken"
     for name, value in broken.items():
         bad.ClearField(name)
         bad.MergeFrom(pb.Request(**{name: value}))
@@ -139,6 +143,8 @@ def test_broken_request_fails_alone(
     assert ids == []
     assert finished.error.code == pb.ERROR_CODE_INVALID
     assert text in finished.error.message
+    told = [(r.getMessage(), getattr(r, "request_id", "")) for r in caplog.records]
+    assert told == [(f"refused: {finished.error.message}", "broken")]
     ids, finished = router.answer(2)
     assert finished.HasField("completion")
 

@@ -13,6 +13,7 @@ from typing_extensions import Buffer
 
 __all__ = [
     "Decoder",
+    "DecoderOutline",
     "PageCache",
     "PageCounts",
     "PagePool",
@@ -22,6 +23,7 @@ __all__ = [
     "__version__",
     "available_cpus",
     "available_memory_bytes",
+    "quantize",
     "safetensors_index",
 ]
 
@@ -43,6 +45,11 @@ def safetensors_index(file: Buffer) -> list[tuple[str, str, tuple[int, ...], int
     Checked: every tensor lies within the file and is as long as its type and shape say, none
     overlap, and no byte belongs to none. Raises ValueError for a file that is not so.
     """
+
+def quantize(kind: str, shape: tuple[int, int], data: Buffer, to: str) -> bytes:
+    """A matrix in another encoding: what `Decoder.load` would make of it, in rows that it takes as
+    they are. kind: the type of the tensor; to: "int8" or "q4_1". Raises ValueError for weights that
+    are not finite, and for rows that are no whole blocks. Releases the GIL."""
 
 _Tensor = tuple[str, Sequence[int], Buffer, tuple[int, Buffer, Buffer] | None]
 
@@ -136,6 +143,32 @@ class Decoder:
     def logits(self, plan: _Plan) -> memoryview:
         """Compute a step and give its logits instead, f32[sample rows * vocabulary]. Nothing is
         drawn. Releases the GIL."""
+
+@final
+class DecoderOutline:
+    """What a `Decoder` will be: its properties of the same names, before its weights are read."""
+
+    def __new__(
+        cls,
+        spec: str,
+        types: Mapping[str, str],
+        *,
+        weights: str | None = None,
+        kv_dtype: str = "bf16",
+    ) -> Self:
+        """types: of the tensors by name, in the shapes that `spec` says; the rest as for
+        `Decoder.load`, whose errors it raises, those about what tensors hold apart."""
+
+    @property
+    def page_tokens(self) -> int: ...
+    @property
+    def page_bytes(self) -> int: ...
+    @property
+    def isa(self) -> str: ...
+    @property
+    def weights(self) -> str: ...
+    @property
+    def weight_bytes(self) -> int: ...
 
 @final
 class PagePool:

@@ -2,7 +2,6 @@
 
 from dataclasses import dataclass
 
-from text_generation_server._native import available_memory_bytes
 from text_generation_server.config import EngineConfig
 from text_generation_server.engine.admission import EngineLimits
 from text_generation_server.engine.scheduler import SchedulerLimits
@@ -24,9 +23,12 @@ class Capacity:
     limits: EngineLimits
 
 
-def plan_capacity(facts: ExecutorFacts, config: EngineConfig) -> Capacity:
-    """Size the pool and settle the limits. Raises ConfigError when they cannot be met together."""
-    num_pages = _num_pages(facts, config)
+def plan_capacity(facts: ExecutorFacts, config: EngineConfig, memory_bytes: int) -> Capacity:
+    """Size the pool and settle the limits. memory_bytes: what is available beside the weights.
+
+    Raises ConfigError when they cannot be met together.
+    """
+    num_pages = _num_pages(facts, config, memory_bytes)
     pool_tokens = (num_pages - SPARE_PAGES) * facts.page_tokens
     longest = min(facts.context_length, pool_tokens)
     total = longest if config.max_total_tokens is None else config.max_total_tokens
@@ -49,11 +51,11 @@ def plan_capacity(facts: ExecutorFacts, config: EngineConfig) -> Capacity:
     return Capacity(num_pages, EngineLimits(longest_input, total, step))
 
 
-def _num_pages(facts: ExecutorFacts, config: EngineConfig) -> int:
+def _num_pages(facts: ExecutorFacts, config: EngineConfig, memory_bytes: int) -> int:
     tokens = config.max_batch_total_tokens
     if tokens is None and config.kv_memory_bytes is None:
         tokens = facts.default_kv_tokens
     if tokens is not None:
         return -(-tokens // facts.page_tokens) + SPARE_PAGES
-    memory = config.kv_memory_bytes or int(available_memory_bytes() * KV_SHARE)
+    memory = config.kv_memory_bytes or int(memory_bytes * KV_SHARE)
     return memory // facts.page_bytes

@@ -139,12 +139,19 @@ class _Stream:
 
     def _admit(self, admit: engine_pb2.Admit) -> None:
         now = time.monotonic()
-        parsed = [request_from_proto(message, now) for message in admit.requests]
-        failures = tuple(item for item in parsed if isinstance(item, Failure))
+        requests: list[Request] = []
+        failures: list[Failure] = []
+        for message in admit.requests:
+            parsed = request_from_proto(message, now)
+            if isinstance(parsed, Request):
+                requests.append(parsed)
+            else:
+                fields = {"request_id": message.x_request_id}
+                logger.warning("refused: %s", parsed.message, extra=fields)
+                failures.append(parsed)
         if failures:
-            self.offer(StepEvents((), failures))
-        requests = tuple(item for item in parsed if isinstance(item, Request))
-        self._loop.post(Admit(self.number, requests))
+            self.offer(StepEvents((), tuple(failures)))
+        self._loop.post(Admit(self.number, tuple(requests)))
 
 
 def _expect_hello(

@@ -13,7 +13,9 @@ from text_generation_server.config import GrammarConfig, ServeConfig
 from text_generation_server.engine.engine import Engine
 from text_generation_server.engine.grammar import GrammarLimits, Grammars
 from text_generation_server.engine.loop import EngineLoop
-from text_generation_server.executor.choice import load_executor
+from text_generation_server.errors import ConfigError
+from text_generation_server.executor.choice import plan_executor
+from text_generation_server.executor.executor_plan import ExecutorPlan
 from text_generation_server.executor.step import Executor, ExecutorFacts
 from text_generation_server.models.assets import Assets, load_assets
 from text_generation_server.models.source import ModelSource, resolve
@@ -29,7 +31,8 @@ _LISTS = ("eos_token_ids", "assets")
 
 def serve(config: ServeConfig, rank: int) -> int:
     """Run the rank until it is told to stop, or its engine fails. Returns the exit code."""
-    source, assets, executor = _load(config)
+    source, assets, planned = _plan(config)
+    executor = planned.load()
     if config.engine.num_shard > 1:
         # Only now: one rank needs no torch.
         from text_generation_server.executor import ranks
@@ -44,34 +47,41 @@ def serve(config: ServeConfig, rank: int) -> int:
 
 
 def plan(config: ServeConfig) -> dict[str, object]:
-    """What `serve` would serve and in how much memory: loads the model, reserves nothing.
+    """What `serve` would serve and in how much memory, from the headers of the model's files.
 
-    Raises as `serve` does.
+    Raises as `serve` does, but for weights that are no numbers.
     """
-    source, assets, executor = _load(config)
-    facts = executor.facts
-    capacity = plan_capacity(facts, config.engine)
+    source, assets, planned = _plan(config)
+    facts, available = planned.facts, available_memory_bytes()
+    if planned.weight_bytes > available:
+        raise ConfigError(
+            f"the weights take {planned.weight_bytes} bytes of memory, {available} are available:"
+            " free some, or take smaller weights (--quantize)"
+        )
+    capacity = plan_capacity(facts, config.engine, available - planned.weight_bytes)
     info = _info(source, assets, facts, capacity)
-    fields = {field.name: getattr(info, field.name) for field in info.DESCRIPTOR.fields}
+    names = [field.name for field in info.DESCRIPTOR.fields if field.name != "fingerprint"]
+    fields = {name: getattr(info, name) for name in names}
     lists = {name: list(value) for name, value in fields.items() if name in _LISTS}
     memory = {
         "kv_tokens": capacity.num_pages * facts.page_tokens,
         "kv_memory_bytes": capacity.num_pages * facts.page_bytes,
-        "available_memory_bytes": available_memory_bytes(),
+        "weight_bytes": planned.weight_bytes,
+        "available_memory_bytes": available,
     }
     return fields | lists | memory
 
 
-def _load(config: ServeConfig) -> tuple[ModelSource, Assets, Executor]:
+def _plan(config: ServeConfig) -> tuple[ModelSource, Assets, ExecutorPlan[Executor]]:
     model = config.model
     source = resolve(model.model_id, model.revision, model.hub_cache, model.cache_dir)
     assets = load_assets(source, model.tokenizer_config_path, model.cache_dir)
-    return source, assets, load_executor(config, source, assets)
+    return source, assets, plan_executor(config, source, assets)
 
 
 def _lead(config: ServeConfig, source: ModelSource, assets: Assets, executor: Executor) -> int:
     facts = executor.facts
-    capacity = plan_capacity(facts, config.engine)
+    capacity = plan_capacity(facts, config.engine, available_memory_bytes())
     pool = PagePool(capacity.num_pages, facts.page_bytes)
     executor.bind(pool, capacity.limits.step.max_batch_size)
     cache = PageCache(pool, facts.page_tokens, config.engine.prefix_caching)

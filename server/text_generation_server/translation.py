@@ -51,6 +51,7 @@ def request_from_proto(message: engine_pb2.Request, now: float) -> Request | Fai
             grammar=message.grammar,
             prompt_logprobs=message.prompt_logprobs,
             progress=message.progress,
+            x_request_id=message.x_request_id,
         )
     except ValueError as error:
         return Failure(message.id, ErrorCode.INVALID, str(error), False)

@@ -67,6 +67,7 @@ fn admit() -> pb::RouterCommand {
         grammar: "{\"grammars\":[]}".to_owned(),
         prompt_logprobs: true,
         progress: true,
+        x_request_id: "req_1-2.3:4/5+6=7@8".to_owned(),
     };
     let bare = pb::Request {
         id: 2,

@@ -43,6 +43,7 @@ def admit() -> pb.RouterCommand:
         grammar='{"grammars":[]}',
         prompt_logprobs=True,
         progress=True,
+        x_request_id="req_1-2.3:4/5+6=7@8",
     )
     bare = pb.Request(id=2, tokens=packed(9), generated_from=1, max_new_tokens=1)
     return pb.RouterCommand(admit=pb.Admit(requests=[full, bare]))

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from playwright.sync_api import Browser, ConsoleMessage, Page, sync_playwright
+from playwright.sync_api import Browser, ConsoleMessage, Page, expect, sync_playwright
 
 CHROMIUM = Path("/usr/bin/chromium")
 PATIENCE_MS = 30_000
@@ -56,6 +56,7 @@ def playground(browser: Browser, url: str, **options: Any) -> Iterator[Playgroun
     """The playground of the server at `url`; `options` are those of a browser context."""
     context = browser.new_context(**options)
     context.set_default_timeout(PATIENCE_MS)
+    expect.set_options(timeout=PATIENCE_MS)
     opened = Playground(context.new_page())
 
     def note(message: ConsoleMessage) -> None:

@@ -1,6 +1,8 @@
 """Takes the pictures of the playground that the documentation shows: `make pictures`.
 
-A conversation with a real model, beside other streams that give the server something to do.
+A conversation with a real model, beside other streams that give the server something to do. The
+page takes the system's fonts: the committed pictures have Debian's fonts-inter and
+fonts-jetbrains-mono.
 """
 
 import sys
@@ -39,7 +41,8 @@ def other_streams(url: str) -> Iterator[None]:
     def ask(number: int) -> None:
         with httpx2.Client(base_url=url, timeout=60.0, trust_env=False) as http:
             while not done.is_set():
-                body = native_request(prose(number, 120), 40, ignore_eos=True)
+                # Of different lengths, or they would begin and end together.
+                body = native_request(prose(number, 120), 40 + number % 37, ignore_eos=True)
                 http.post("/generate", json=body).raise_for_status()
                 number += 100
 

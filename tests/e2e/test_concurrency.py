@@ -4,7 +4,6 @@ import random
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-import pytest
 from running_server import RunningServer, Start, native_request
 from texts import prose
 
@@ -60,7 +59,6 @@ def test_32_streams_are_bit_equal_to_each_alone_on_native_kernels(smollm: Runnin
     assert together == [tokens_of(smollm, *request) for request in requests]
 
 
-@pytest.mark.timeout(300)
 def test_32_answers_of_torch_differ_from_each_alone_only_in_ties(start: Start) -> None:
     requests = [(text, min(length, 12)) for text, length in mixed_requests(32, 60)]
     flags = ("--executor", "torch", "--dtype", "float32", "--prefix-caching", "false")

@@ -9,8 +9,9 @@ from running_server import RunningServer, Start, native_request, wait_until
 from texts import prose
 
 NUM_DROPPED = 1000
-AT_ONCE = 48
+AT_ONCE = 32
 PERMITS = 64
+"""More than clients at once: the server may learn late that one has left."""
 LONGEST_STAY = 0.4
 """Seconds: some leave while their prompt is read, tokenized, queued or prefilled."""
 MOST_EVENTS = 20
@@ -68,7 +69,6 @@ def holdings(server: RunningServer) -> dict[str, float]:
     }
 
 
-@pytest.mark.timeout(180)
 def test_1000_dropped_requests_leave_nothing_behind(start: Start) -> None:
     arguments = ("--executor", "oracle", "--max-concurrent-requests", str(PERMITS))
     with start(*arguments) as server:

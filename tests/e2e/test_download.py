@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from fake_hub import COMMIT, MODEL_ID, FakeHub
-from running_server import LAUNCHER, Start, wait_until
+from running_server import LAUNCHER, PATIENCE_SECONDS, Start, wait_until
 
 SERVER = LAUNCHER.with_name("text-generation-server")
 WEIGHTS = "model.safetensors"
@@ -36,7 +36,7 @@ def download(hub_url: str, cache: Path, *flags: str) -> Iterator[subprocess.Pope
 def downloaded(hub_url: str, cache: Path) -> Path:
     """The folder of a download that ends well."""
     with download(hub_url, cache, "--json-output") as process:
-        stdout, stderr = process.communicate(timeout=50)
+        stdout, stderr = process.communicate(timeout=PATIENCE_SECONDS)
         assert process.returncode == 0, stderr
     answer = json.loads(stdout)
     assert (answer["model_id"], answer["revision"]) == (MODEL_ID, COMMIT)
@@ -63,21 +63,24 @@ def test_a_broken_connection_goes_on_where_it_broke(tiny_model: Path, tmp_path: 
 
 
 def test_a_killed_download_keeps_the_files_it_had(tiny_model: Path, tmp_path: Path) -> None:
+    """And downloads anew the one it was in: the hub's library gives each process a file of its own.
+    If this fails, the library goes on within files: README.md says that it does not."""
+
     def kept() -> list[Path]:
         return list(tmp_path.glob("models--*/snapshots/*/*.json"))
 
     with FakeHub(tiny_model, stall=WEIGHTS) as hub:
         with download(hub.url, tmp_path) as process:
-            assert hub.halfway.wait(40)
+            assert hub.halfway.wait(PATIENCE_SECONDS)
             small = len(list(tiny_model.glob("*.json")))
-            wait_until(lambda: len(kept()) == small, "all other files are kept", 40.0)
+            wait_until(lambda: len(kept()) == small, "all other files are kept")
             process.kill()
             process.wait()
         asked_before = len(hub.gets)
         hub.stall = None
         assert_same(downloaded(hub.url, tmp_path), tiny_model)
         again = [name for name, _ in hub.gets[asked_before:]]
-        assert again.count(WEIGHTS) == 1
+        assert [span for name, span in hub.gets[asked_before:] if name == WEIGHTS] == [None]
         assert len(again) + small <= asked_before + 1
         downloaded(hub.url, tmp_path)
         assert len(hub.gets) == asked_before + len(again), "a whole model was downloaded again"
@@ -85,7 +88,7 @@ def test_a_killed_download_keeps_the_files_it_had(tiny_model: Path, tmp_path: Pa
 
 def test_without_a_hub_it_says_so(tmp_path: Path) -> None:
     with download("http://127.0.0.1:1", tmp_path) as process:
-        _, stderr = process.communicate(timeout=50)
+        _, stderr = process.communicate(timeout=PATIENCE_SECONDS)
     assert process.returncode == 66
     assert MODEL_ID in stderr and "cannot be reached" in stderr
     assert "Traceback" not in stderr
@@ -98,7 +101,7 @@ def test_an_unknown_model_is_named(tiny_model: Path, tmp_path: Path) -> None:
             env={"HF_ENDPOINT": hub.url, "HF_HOME": str(tmp_path / "home")},
             capture_output=True,
             text=True,
-            timeout=50,
+            timeout=PATIENCE_SECONDS,
         )
     assert result.returncode == 66
     assert "owner/other" in result.stderr and "Traceback" not in result.stderr

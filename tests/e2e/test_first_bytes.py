@@ -30,7 +30,7 @@ def wait_idle(server: RunningServer) -> float:
         metrics = server.metrics()
         return metrics["tgi_batch_current_size"] == 0 and metrics["tgi_queue_size"] == 0
 
-    wait_until(is_idle, "nothing runs", 30.0)
+    wait_until(is_idle, "nothing runs")
     return server.metrics().get("tgi_generated_tokens", 0.0)
 
 

@@ -7,14 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from running_server import RunningServer
+from running_server import PATIENCE_SECONDS, RunningServer
 from texts import prose
 
 HERE = Path(__file__).parent
 PYTHON = HERE.parents[1] / ".venv-conformance-clients" / "bin" / "python"
 TOKENS = 12
-# They take long to import.
-pytestmark = pytest.mark.timeout(180)
 
 Call = Callable[..., dict[str, Any]]
 
@@ -45,7 +43,7 @@ def call(smollm: RunningServer) -> Iterator[Call]:
         return result
 
     yield ask
-    driver.communicate(timeout=20)
+    driver.communicate(timeout=PATIENCE_SECONDS)
 
 
 WHOLE = (

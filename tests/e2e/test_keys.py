@@ -49,11 +49,9 @@ def test_a_keys_file_that_cannot_be_used_ends_the_launch(start: Start, tmp_path:
 
 
 def test_sigterm_is_announced_before_the_port_closes(start: Start) -> None:
-    with start("--executor", "oracle", "--lame-duck", "2") as server:
+    with start("--executor", "oracle", "--lame-duck", "6") as server:
         server.signal(signal.SIGTERM)
-        wait_until(
-            lambda: server.http.get("/health/ready").status_code == 503, "it is announced", 1.5
-        )
+        wait_until(lambda: server.http.get("/health/ready").status_code == 503, "it is announced")
         assert server.http.get("/health/live").status_code == 200
         assert server.generate("x", 3).ids
         assert server.wait_exit() == 0

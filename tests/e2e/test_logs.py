@@ -43,6 +43,14 @@ def post(server: RunningServer, path: str, body: object, request_id: str) -> htt
     return server.http.post(path, json=body, headers={"x-request-id": request_id})
 
 
+def leave(server: RunningServer, request_id: str) -> None:
+    """Begin to read a long answer, and go away."""
+    body = {"inputs": PROMPT, "parameters": {"max_new_tokens": 100_000}}
+    headers = {"x-request-id": request_id}
+    with server.http.stream("POST", "/generate_stream", json=body, headers=headers) as response:
+        next(response.iter_bytes())
+
+
 def test_a_request_is_one_line_with_what_it_took(server: RunningServer) -> None:
     answer = post(server, "/generate", BODY, "whole")
     line = line_of(server, "whole")
@@ -75,12 +83,23 @@ def test_a_stream_is_logged_at_its_end(server: RunningServer) -> None:
 
 
 def test_a_client_that_leaves_is_told_apart(server: RunningServer) -> None:
-    body = {"inputs": PROMPT, "parameters": {"max_new_tokens": 4000}}
-    headers = {"x-request-id": "left"}
-    with server.http.stream("POST", "/generate_stream", json=body, headers=headers) as response:
-        next(response.iter_bytes())
+    leave(server, "left")
     line = line_of(server, "left")
     assert (line["status"], line["client_left"]) == (200, True)
+
+
+def test_the_shard_names_the_request_that_a_client_left(server: RunningServer) -> None:
+    leave(server, "left-by-id")
+
+    def shards() -> list[dict[str, Any]]:
+        named = [line for line in json_lines(server) if line.get("request_id") == "left-by-id"]
+        return [line for line in named if line.get("rank") == 0]
+
+    wait_until(lambda: bool(shards()), "the shard's line")
+    (line,) = shards()
+    assert (line["level"], line["target"]) == ("INFO", "text_generation_server.engine.engine")
+    assert line["message"].startswith("cancelled after ")
+    assert line_of(server, "left-by-id")["client_left"]
 
 
 def test_a_refusal_names_its_kind_and_nothing_of_the_request(server: RunningServer) -> None:
@@ -131,6 +150,10 @@ def test_people_get_lines_and_may_turn_them_off(start: Start) -> None:
         (line,) = [line for line in server.output().splitlines() if "for-people" in line]
         assert "INFO" in line and 'route="/generate" status=200' in line
         assert not line.startswith("{")
+    with start("--executor", "oracle", "--log-level", "info,shard=debug") as server:
+        post(server, "/generate", BODY, "for-people")
+        ended = 'answered after 5 tokens request_id="for-people"'
+        wait_until(lambda: ended in server.output(), "the shard logs it")
     with start("--executor", "oracle", "--log-level", "info,access=off") as server:
         post(server, "/generate", BODY, "unseen")
         assert server.metrics()["tgi_request_success"] == 1
@@ -138,14 +161,17 @@ def test_people_get_lines_and_may_turn_them_off(start: Start) -> None:
     assert "INFO" in server.output()
 
 
-def test_a_log_that_nobody_reads_holds_up_no_request(tmp_path: Path) -> None:
+@pytest.mark.parametrize("form", [["--json-output"], []], ids=["json", "people"])
+def test_a_log_that_nobody_reads_holds_up_no_request(tmp_path: Path, form: list[str]) -> None:
     pipe = tmp_path / "pipe"
     os.mkfifo(pipe)
     reader = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
+    flags = ("--executor", "oracle", "--log-level", "debug", *form)
     try:
-        with RunningServer(pipe, "--executor", "oracle", "--json-output") as server:
-            # A pipe holds 64 kB: a few hundred of these lines.
-            for _ in range(1000):
-                assert server.http.post("/tokenize", json={"inputs": "x"}).status_code == 200
+        with RunningServer(pipe, *flags) as server:
+            # A pipe holds 64 kB: a few hundred of these lines, the shard's as well.
+            for number in range(1000):
+                body = {"inputs": "x", "parameters": {"max_new_tokens": 1}}
+                assert post(server, "/generate", body, f"number-{number}").status_code == 200
     finally:
         os.close(reader)

@@ -112,15 +112,17 @@ def test_a_wrong_key_asks_for_another(browser: Browser, start: Start) -> None:
 
 def test_a_full_server_says_when_to_come_again(oracle_page: Playground) -> None:
     page = oracle_page.page
-    refuse(page, 429, {"retry-after": "2"}, "the server holds 1 request, which is its limit")
+    refuse(page, 429, {"retry-after": "3600"}, "the server holds 1 request, which is its limit")
+    page.clock.install()
     oracle_page.ask("Hello.", max_tokens=5)
     alert = page.get_by_role("alert")
     expect(alert).to_contain_text("The server is full")
     expect(alert).to_contain_text("which is its limit")
     again = alert.get_by_role("button")
     expect(again).to_be_disabled()
-    expect(again).to_have_text("Try again in 1 s")
+    expect(again).to_have_text(re.compile(r"^Try again in 3\d\d\d s$"))
     page.unroute(CHAT)
+    page.clock.run_for(3_600_000)
     again.click()
     assert oracle_page.receipt(0)["new"]
 
@@ -140,10 +142,7 @@ def test_a_server_that_is_gone_is_said(oracle_page: Playground) -> None:
 
 def test_an_answer_stays_text(oracle_page: Playground) -> None:
     evil = "<img src=x onerror=alert(1)> **bold** and `code`\n\n```html\n<script>2</script>\n```"
-    choice = {"index": 0, "delta": {"content": evil}, "finish_reason": "stop"}
-    body = f"data: {json.dumps({'choices': [choice]})}\n\ndata: [DONE]\n\n"
-    headers = {"content-type": "text/event-stream"}
-    oracle_page.page.route(CHAT, lambda route: route.fulfill(body=body, headers=headers))
+    say(oracle_page.page, evil)
     oracle_page.ask("Be evil.", max_tokens=5)
     answer = oracle_page.page.locator(".answer")
     expect(answer.locator("p")).to_have_text("<img src=x onerror=alert(1)> bold and code")
@@ -152,8 +151,33 @@ def test_an_answer_stays_text(oracle_page: Playground) -> None:
     expect(answer.locator("img, script")).to_have_count(0)
 
 
+def test_an_answers_markdown_is_laid_out(oracle_page: Playground) -> None:
+    words = """## Oceans
+Two *of* them, 2*3*4:
+1. Pacific
+   and more
+   - wide
+2. Atlantic
+
+- Arctic
+> said
+---
+end"""
+    say(oracle_page.page, words)
+    oracle_page.ask("List.", max_tokens=5)
+    answer = oracle_page.page.locator(".answer")
+    expect(answer.locator("h3")).to_have_text("Oceans")
+    expect(answer.locator("p")).to_have_text(["Two of them, 2*3*4:", "end"])
+    expect(answer.locator("em")).to_have_text("of")
+    expect(answer.locator(":scope > ol > li")).to_have_count(2)
+    expect(answer.locator("ol li li")).to_have_text("wide")
+    expect(answer.locator(":scope > ul > li")).to_have_text("Arctic")
+    expect(answer.locator("blockquote")).to_have_text("said")
+    expect(answer.locator("hr")).to_have_count(1)
+
+
 def test_fits_a_phone(browser: Browser, oracle: RunningServer) -> None:
-    viewport = {"width": 360, "height": 640}
+    viewport = {"width": 320, "height": 568}
     with playground(browser, oracle.url, viewport=viewport) as opened:
         page = opened.page
         expect(page.locator("#panel")).to_be_hidden()
@@ -164,6 +188,14 @@ def test_fits_a_phone(browser: Browser, oracle: RunningServer) -> None:
         width = page.evaluate("() => document.documentElement.scrollWidth")
         assert width <= viewport["width"]
         check_conduct(opened, oracle.url)
+
+
+def say(page: Page, words: str) -> None:
+    """The chat route answers with these words."""
+    choice = {"index": 0, "delta": {"content": words}, "finish_reason": "stop"}
+    body = f"data: {json.dumps({'choices': [choice]})}\n\ndata: [DONE]\n\n"
+    headers = {"content-type": "text/event-stream"}
+    page.route(CHAT, lambda route: route.fulfill(body=body, headers=headers))
 
 
 def refuse(page: Page, status: int, headers: dict[str, str], message: str) -> None:

@@ -5,7 +5,10 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
-from running_server import LAUNCHER, RunningServer
+import pytest
+from running_server import LAUNCHER, RunningServer, Start
+
+EMBEDDED = "smollm2-135m-instruct"
 
 
 def report(*flags: str) -> dict[str, Any]:
@@ -33,6 +36,31 @@ def test_a_dry_run_takes_the_limits_that_were_given(tiny_model: Path) -> None:
     assert plan["executor"] == "native"
     assert (plan["max_input_tokens"], plan["max_total_tokens"]) == (60, 100)
     assert 0 < plan["kv_memory_bytes"] <= 1_000_000
+
+
+PRINTED = ("executor", "hardware", "weights", "kv_dtype", "max_input_tokens", "max_total_tokens")
+"""Of the line that says that the model is ready."""
+
+
+@pytest.mark.parametrize("flags", [(), ("--quantize", "int4", "--kv-cache-dtype", "int8")])
+def test_a_start_prints_what_was_planned(flags: tuple[str, ...], start: Start) -> None:
+    flags = (*flags, "--kv-memory", "200MB", "--max-total-tokens", "4000")
+    plan = report("--dry-run", *flags)
+    with start("--json-output", *flags) as server:
+        lines = [json.loads(line) for line in server.output().splitlines() if line[:1] == "{"]
+        pages = server.pages()
+    (printed,) = (line for line in lines if line["message"] == "the model is ready")
+    assert {name: printed[name] for name in PRINTED} == {name: plan[name] for name in PRINTED}
+    assert printed["kv_tokens"] == plan["kv_tokens"]
+    assert sum(pages.values()) == plan["num_pages"]
+
+
+def test_the_pool_is_planned_from_what_the_weights_leave(tiny_model: Path) -> None:
+    small, large = (report("--dry-run", "--model-id", m) for m in (str(tiny_model), EMBEDDED))
+    for plan in (small, large):
+        left = plan["available_memory_bytes"] - plan["weight_bytes"]
+        assert 0 <= left / 2 - plan["kv_memory_bytes"] < plan["page_bytes"]
+    assert large["weight_bytes"] > 90_000_000 > small["weight_bytes"]
 
 
 def test_the_environment_names_what_is_installed() -> None:

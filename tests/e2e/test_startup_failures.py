@@ -51,7 +51,7 @@ def test_a_bad_model_is_named(fault: str, tiny_model: Path, tmp_path: Path, star
     folder = shutil.copytree(tiny_model, tmp_path / "model")
     break_it(folder)
     server = start("--model-id", str(folder))
-    assert server.wait_exit(50) == EXIT_MODEL, server.output()
+    assert server.wait_exit() == EXIT_MODEL, server.output()
     assert mention in server.output()
     assert "Traceback" not in server.output()
 
@@ -59,7 +59,7 @@ def test_a_bad_model_is_named(fault: str, tiny_model: Path, tmp_path: Path, star
 def test_a_missing_model_is_named(tmp_path: Path, start: Start) -> None:
     folder = tmp_path / "absent"
     server = start("--model-id", str(folder))
-    assert server.wait_exit(50) == EXIT_MODEL, server.output()
+    assert server.wait_exit() == EXIT_MODEL, server.output()
     assert str(folder) in server.output()
     assert "Traceback" not in server.output()
 

@@ -9,12 +9,11 @@ from typing import Any
 
 import httpx2
 import psutil
-from running_server import RunningServer, Start, wait_until
+from running_server import PATIENCE_SECONDS, RunningServer, Start, is_alive, wait_until
 from texts import prose
 
 ENDLESS = 100_000
-RED_SECONDS = 1.0
-RESTART_SECONDS = 40.0
+RED_SECONDS = 5.0
 # Five failures in ten minutes: see `text-generation-launcher --help`.
 FAILURES = 5
 EXIT_FAILED = 70
@@ -26,9 +25,7 @@ def test_killing_the_launcher_leaves_no_process(start: Start) -> None:
         assert len(processes) >= 2
         server.signal(signal.SIGKILL)
         server.wait_exit()
-        wait_until(
-            lambda: not any(p.is_running() for p in processes), "all processes are gone", 5.0
-        )
+        wait_until(lambda: not any(map(is_alive, processes)), "all processes are gone")
 
 
 def test_a_killed_shard_fails_its_streams_and_comes_back(start: Start) -> None:
@@ -44,9 +41,8 @@ def test_a_killed_shard_fails_its_streams_and_comes_back(start: Start) -> None:
         assert last.keys() == {"error", "error_type"}
         assert last["error_type"] == "generation"
         assert time.monotonic() - killed < RED_SECONDS, "the stream was left hanging"
-        remaining = RED_SECONDS - (time.monotonic() - killed)
-        wait_until(lambda: server.health() == 503, "health is red", remaining)
-        server.wait_ready(RESTART_SECONDS)
+        wait_until(lambda: server.health() == 503, "health is red", RED_SECONDS)
+        server.wait_ready()
         assert server.shard().pid != shard.pid
         assert server.generate(prompt, 8).ids == expected.ids
 
@@ -71,7 +67,7 @@ def wait_for_shard(server: RunningServer) -> psutil.Process:
             found[:] = [p for p in server.processes() if "--rank" in p.cmdline()]
         return bool(found)
 
-    wait_until(is_there, "a shard is started", RESTART_SECONDS)
+    wait_until(is_there, "a shard is started")
     return found[0]
 
 
@@ -98,11 +94,11 @@ def test_a_drain_lets_running_streams_finish(start: Start) -> None:
             server.signal(signal.SIGTERM)
             reader = threading.Thread(target=lambda: outcome.extend(events))
             reader.start()
-            wait_until(lambda: is_refused(server), "new work is refused", 5.0)
-            reader.join(30)
+            wait_until(lambda: is_refused(server), "new work is refused")
+            reader.join(PATIENCE_SECONDS)
         assert outcome[-1]["details"]["generated_tokens"] == length
         assert server.wait_exit() == 0, server.output()
-        assert not any(p.is_running() for p in processes)
+        assert not any(map(is_alive, processes))
 
 
 def is_refused(server: RunningServer) -> bool:

@@ -6,7 +6,6 @@ again, until that has failed five times.
 
 import json
 import signal
-import time
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -146,11 +145,9 @@ def test_11_a_killed_shard_turns_health_red_and_comes_back(start: Start) -> None
     # That the launcher gives up at the fifth failure is a test of its supervisor, with its time.
     with start("--executor", "oracle") as server:
         server.shard().kill()
-        killed = time.monotonic()
-        wait_until(lambda: server.health() == 503, "health is red", 2.0)
+        wait_until(lambda: server.health() == 503, "health is red")
         server.wait_ready()
         assert server.http.get("/health/live").status_code == 200
-        assert time.monotonic() - killed < 40
 
 
 def nulls(names: str) -> dict[str, None]:

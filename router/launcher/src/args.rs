@@ -259,7 +259,7 @@ pub(crate) struct ActionArgs {
     /// Print the resolved configuration, each value with where it came from, and end.
     #[arg(long)]
     print_config: bool,
-    /// Load the model, print the plan (executor, memory, pages, limits) without serving, and end.
+    /// Print the plan (executor, memory, pages, limits) from the headers of the model's files, and end.
     #[arg(long)]
     dry_run: bool,
 }

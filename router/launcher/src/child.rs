@@ -17,6 +17,7 @@ use nix::sys::prctl;
 use nix::sys::signal::{Signal, killpg};
 use nix::unistd::{Pid, getpid, getppid};
 use serde_json::{Map, Value};
+use text_generation_router::logging::NonBlocking;
 use tokio::process::{Child, ChildStdin, Command};
 use tokio::sync::oneshot;
 use tokio::time::timeout;
@@ -122,17 +123,20 @@ pub struct ShardCommand {
     pub(crate) config: PathBuf,
     pub(crate) output: Output,
     pub(crate) level: ShardLevel,
+    pub(crate) log: NonBlocking,
 }
 
 impl ShardCommand {
     /// Shards that read the configuration at `config`: the program beside this one, else on PATH.
+    /// What they print goes to `log`, unless that is a terminal.
     #[must_use]
-    pub fn new(config: PathBuf, (output, level): (Output, ShardLevel)) -> Self {
+    pub fn new(config: PathBuf, (output, level): (Output, ShardLevel), log: NonBlocking) -> Self {
         Self {
             program: shard_program(),
             config,
             output,
             level,
+            log,
         }
     }
 
@@ -172,7 +176,7 @@ impl ShardCommand {
             group: Pid::from_raw(pid.expect("a child that was not waited for has a pid")),
             death_pipe: child.stdin.take(),
             output: pipe
-                .map(|pipe| CapturedOutput::forward(pipe, rank, self.output))
+                .map(|pipe| CapturedOutput::forward(pipe, rank, self.output, self.log.clone()))
                 .transpose()?,
             child,
         })
@@ -277,7 +281,8 @@ impl Shard {
     }
 }
 
-/// The output of a shard, passed on by a thread of its own: writing may block.
+/// The output of a shard, passed on by a thread of its own. Where the log's reader stalls, lines are
+/// dropped: the shard would stand still with a full pipe.
 #[derive(Debug)]
 struct CapturedOutput {
     tail: Arc<Mutex<Tail>>,
@@ -285,14 +290,14 @@ struct CapturedOutput {
 }
 
 impl CapturedOutput {
-    fn forward(pipe: PipeReader, rank: u32, output: Output) -> io::Result<Self> {
+    fn forward(pipe: PipeReader, rank: u32, output: Output, log: NonBlocking) -> io::Result<Self> {
         let tail = Arc::new(Mutex::new(Tail::default()));
         let (ending, ended) = oneshot::channel();
         let kept = Arc::clone(&tail);
         thread::Builder::new()
             .name(format!("shard-{rank}-output"))
             .spawn(move || {
-                pass_on(pipe, rank, output, &kept);
+                pass_on(pipe, rank, (output, log), &kept);
                 drop(ending);
             })?;
         Ok(Self { tail, ended })
@@ -307,18 +312,23 @@ impl CapturedOutput {
 }
 
 /// Copies the pipe until it ends.
-fn pass_on(mut pipe: PipeReader, rank: u32, output: Output, tail: &Mutex<Tail>) {
+fn pass_on(
+    mut pipe: PipeReader,
+    rank: u32,
+    (output, mut log): (Output, NonBlocking),
+    tail: &Mutex<Tail>,
+) {
     let mut lines = LineBuffer::default();
     let mut chunk = [0; OUTPUT_CHUNK_BYTES];
     while let Ok(length @ 1..) = pipe.read(&mut chunk) {
         let bytes = &chunk[..length];
         if output == Output::Plain {
-            // A closed standard error must not stop the shard: its pipe is read on.
-            let _ = io::stderr().write_all(bytes);
+            // Never fails: what finds no room is dropped.
+            let _ = log.write_all(bytes);
         }
         lines.push(bytes, |line| {
             if output == Output::Json {
-                log(&line, rank);
+                pass_on_json(&line, rank, &mut log);
             }
             tail.lock()
                 .unwrap_or_else(PoisonError::into_inner)
@@ -328,10 +338,10 @@ fn pass_on(mut pipe: PipeReader, rank: u32, output: Output, tail: &Mutex<Tail>) 
 }
 
 /// Writes a line of a shard as JSON, which its log lines are already; what libraries print is not.
-fn log(line: &str, rank: u32) {
+fn pass_on_json(line: &str, rank: u32, log: &mut NonBlocking) {
     match serde_json::from_str::<Map<String, Value>>(line) {
-        // As above.
-        Ok(_) => drop(writeln!(io::stderr(), "{line}")),
+        // In one piece, between other lines. As above.
+        Ok(_) => drop(log.write_all(format!("{line}\n").as_bytes())),
         Err(_) => tracing::info!(target: SHARD, rank, "{line}"),
     }
 }

@@ -16,7 +16,7 @@ use text_generation_launcher::signals::StopSignals;
 use text_generation_launcher::supervise::{GroupSpec, Supervisor};
 use text_generation_launcher::{announce, environment, print_config};
 use text_generation_router::config::RouterConfig;
-use text_generation_router::logging;
+use text_generation_router::logging::{self, NonBlocking};
 use text_generation_router::serve::Server;
 use tokio::net::TcpListener;
 use tracing_subscriber::filter::{LevelFilter, Targets};
@@ -32,14 +32,14 @@ async fn main() -> ExitCode {
             return ExitCode::SUCCESS;
         }
         Err(Stop::Mistakes(mistakes)) => {
-            let _flushed = logging::init(Targets::new().with_default(LevelFilter::INFO), false);
+            let _log = logging::init(Targets::new().with_default(LevelFilter::INFO), false);
             return failed(&LaunchError::Config(mistakes));
         }
     };
     let process = &parsed.args.process;
-    let _flushed = logging::init(process.log_level.clone(), process.json_output);
+    let log = logging::init(process.log_level.clone(), process.json_output);
     let outcome = match parsed.args.action() {
-        Action::Serve => launch(parsed).await,
+        Action::Serve => launch(parsed, log.writer()).await,
         Action::ReportEnvironment => report_environment(&parsed),
         Action::PrintConfig => print_config(parsed),
         Action::DryRun => dry_run(parsed),
@@ -76,11 +76,20 @@ fn dry_run(parsed: Parsed) -> Result<(), LaunchError> {
 fn print_config(parsed: Parsed) -> Result<(), LaunchError> {
     let run_dir = RunDir::create()?;
     let (origins, json) = (parsed.origins.clone(), parsed.args.process.json_output);
+    let notice = parsed.args.notice();
     let config = resolve(parsed, run_dir.path()).map_err(LaunchError::Config)?;
+    warn_of(notice);
     print_config::print(&config, &origins, json).map_err(LaunchError::Report)
 }
 
-async fn launch(parsed: Parsed) -> Result<(), LaunchError> {
+/// Tells of flags that were given in vain.
+fn warn_of(notice: Option<String>) {
+    if let Some(notice) = notice {
+        tracing::warn!("{notice}");
+    }
+}
+
+async fn launch(parsed: Parsed, log: NonBlocking) -> Result<(), LaunchError> {
     let signals = StopSignals::listen().map_err(LaunchError::Signals)?;
     let run_dir = RunDir::create()?;
     let process = &parsed.args.process;
@@ -92,11 +101,9 @@ async fn launch(parsed: Parsed) -> Result<(), LaunchError> {
     // Before the shards: a port in use shall not cost the loading of a model.
     let (listener, address) = bind(&config.router).await?;
     announce::plan(&config, address);
-    if let Some(notice) = notice {
-        tracing::warn!("{notice}");
-    }
+    warn_of(notice);
     let shards = GroupSpec {
-        command: ShardCommand::new(run_dir.write_config(&config)?, (output, level)),
+        command: ShardCommand::new(run_dir.write_config(&config)?, (output, level), log),
         ranks: config.engine.num_shard,
         run_dir: run_dir.path().to_owned(),
         startup_timeout,

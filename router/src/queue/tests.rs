@@ -37,6 +37,7 @@ fn made(id: u64, submitted: Instant) -> Made {
     let entry = Entry {
         id,
         request,
+        x_request_id: String::new(),
         events: sender,
         submitted,
         ticket,

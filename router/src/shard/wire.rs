@@ -27,6 +27,7 @@ pub(crate) fn request(entry: &Entry, life: Duration) -> pb::Request {
             .as_ref()
             .map(|grammar| grammar.source().to_owned())
             .unwrap_or_default(),
+        x_request_id: entry.x_request_id.clone(),
     }
 }
 

@@ -3,11 +3,8 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use text_generation_router::config::{
-    Dtype, EngineConfig, ExecutorKind, GrammarConfig, HttpLimits, KvCacheDtype, Limits,
-    ModelConfig, RouterConfig, ServeConfig,
-};
-use text_generation_router::mock_shard::{Answer, End, MockShard, Options, info};
+use text_generation_router::config::RouterConfig;
+use text_generation_router::mock_shard::{Answer, End, MockShard, Options, config, info};
 use text_generation_router::pb;
 use text_generation_router::serve::{Readiness, Server};
 use tokio::net::TcpListener;
@@ -38,6 +35,9 @@ impl Backend {
             .await
             .expect("a port is free");
         let mut config = config(shard.address());
+        config.model.model_id = MODEL.into();
+        // Of tests alone: a machine that is busy takes longer than what is good for a server.
+        config.grammar.max_grammar_compile_ms = 10_000;
         tune(&mut config.router);
         let server = Server::new(config).expect("the keys can be read");
         let mut readiness = server.readiness();
@@ -140,60 +140,5 @@ fn answer(script: Script) -> Answer {
         cached_tokens: script.cached_tokens,
         end: error.map_or(End::Length, End::Error),
         ..Answer::tokens(script.tokens)
-    }
-}
-
-fn config(shard_address: &str) -> ServeConfig {
-    ServeConfig {
-        model: ModelConfig {
-            model_id: MODEL.into(),
-            revision: None,
-            executor: ExecutorKind::Auto,
-            dtype: Dtype::Auto,
-            quantize: None,
-            kv_cache_dtype: KvCacheDtype::Auto,
-            tokenizer_config_path: None,
-            hub_cache: None,
-            cache_dir: None,
-        },
-        engine: engine(),
-        router: RouterConfig {
-            hostname: "127.0.0.1".into(),
-            port: 0,
-            shard_address: shard_address.into(),
-            api_keys: vec![],
-            api_keys_file: None,
-            open_metrics: false,
-            cors_allow_origin: vec![],
-            limits: Limits::default(),
-            http: HttpLimits::default(),
-            otlp_endpoint: None,
-            otlp_service_name: "test".into(),
-            validation_workers: 2,
-            watermark_gamma: 0.5,
-            watermark_delta: 2.0,
-            lame_duck: 0,
-            graceful_termination_timeout: 1,
-        },
-        grammar: GrammarConfig::default(),
-    }
-}
-
-/// The shard's share, which a router does not read.
-fn engine() -> EngineConfig {
-    EngineConfig {
-        run_dir: "unused".into(),
-        num_shard: 1,
-        master_addr: "127.0.0.1".into(),
-        master_port: 0,
-        max_input_tokens: None,
-        max_total_tokens: None,
-        max_batch_size: 1,
-        max_batch_prefill_tokens: 1,
-        max_batch_total_tokens: None,
-        kv_memory_bytes: None,
-        prefix_caching: true,
-        page_tokens: None,
-        num_threads: None,
     }
 }

@@ -3,12 +3,13 @@
 use std::time::Duration;
 
 use serde_json::Value;
+use text_generation_router::config::RouterConfig;
 use text_generation_router::error::{ApiError, Limit};
 use text_generation_router::generation::Event;
 use text_generation_router::mock_shard::Answer;
 use tokio::time::Instant;
 
-use crate::rig::{admitted, busy, collect, hang, paced, request, with_shard};
+use crate::rig::{admitted, busy, collect, hang, paced, request, with_credit, with_shard};
 
 #[tokio::test]
 async fn one_request_too_many_is_refused_with_the_time_to_come_again() {
@@ -42,8 +43,8 @@ async fn one_request_too_many_is_refused_with_the_time_to_come_again() {
 
 #[tokio::test]
 async fn waiting_prompt_tokens_are_bounded() {
-    let (rig, shard) = with_shard(|router| router.limits.max_queued_tokens = 100, |_| hang()).await;
-    shard.set_credit(1);
+    let tune = |router: &mut RouterConfig| router.limits.max_queued_tokens = 100;
+    let (rig, shard) = with_credit(1, tune, |_| hang()).await;
     let _running = rig.submit(500, 5);
     admitted(&shard, 1).await;
     let waiting = rig.submit(60, 5);
@@ -77,9 +78,7 @@ async fn the_wait_in_the_queue_is_bounded() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_shard_never_holds_more_than_it_granted() {
-    let (rig, shard) = with_shard(|_| {}, |_| paced(1)).await;
-    shard.set_credit(4);
-    tokio::time::sleep(Duration::from_millis(100)).await;
+    let (rig, shard) = with_credit(4, |_| {}, |_| paced(1)).await;
     let answers = (0..40).map(|n| collect(rig.submit(1, 1 + n % 7)));
     for events in futures::future::join_all(answers).await {
         assert!(
@@ -95,9 +94,7 @@ async fn the_shard_never_holds_more_than_it_granted() {
 
 #[tokio::test]
 async fn without_credit_requests_wait_until_it_comes() {
-    let (rig, shard) = with_shard(|_| {}, |_| Answer::endless(98)).await;
-    shard.set_credit(0);
-    tokio::time::sleep(Duration::from_millis(100)).await;
+    let (rig, shard) = with_credit(0, |_| {}, |_| Answer::endless(98)).await;
     let waiting = rig.submit(1, 3);
     tokio::time::sleep(Duration::from_millis(100)).await;
     assert!(shard.seen().requests.is_empty());

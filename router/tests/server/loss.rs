@@ -79,7 +79,7 @@ async fn a_dead_shard_fails_its_streams_at_once_and_comes_back() {
     assert_eq!(last["error_type"], "generation");
     rig.turns(unavailable).await;
     assert!(
-        death.elapsed() < Duration::from_secs(1),
+        death.elapsed() < Duration::from_secs(5),
         "{:?}",
         death.elapsed()
     );

@@ -8,12 +8,9 @@ use futures::StreamExt;
 use reqwest::Response;
 use serde_json::{Value, json};
 use tempfile::TempDir;
-use text_generation_router::config::{
-    Dtype, EngineConfig, ExecutorKind, GrammarConfig, HttpLimits, KvCacheDtype, Limits,
-    ModelConfig, RouterConfig, ServeConfig,
-};
+use text_generation_router::config::RouterConfig;
 use text_generation_router::generation::{Event, Generation};
-use text_generation_router::mock_shard::{Answer, End, MockShard, Options};
+use text_generation_router::mock_shard::{self, Answer, End, MockShard, Options};
 use text_generation_router::model::AppState;
 use text_generation_router::pb;
 use text_generation_router::request::{Sampling, ValidRequest};
@@ -42,7 +39,7 @@ pub(crate) struct Rig {
 pub(crate) async fn without_shard(tune: impl FnOnce(&mut RouterConfig)) -> Rig {
     let dir = tempfile::tempdir().expect("a temporary folder");
     let socket = dir.path().join("shard-0.sock");
-    let mut config = config(format!("unix:{}", socket.display()));
+    let mut config = mock_shard::config(&format!("unix:{}", socket.display()));
     tune(&mut config.router);
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
     let address = listener.local_addr().expect("an address");
@@ -69,8 +66,26 @@ pub(crate) async fn with_shard(
     tune: impl FnOnce(&mut RouterConfig),
     script: impl Fn(&pb::Request) -> Answer + Send + Sync + 'static,
 ) -> (Rig, MockShard) {
+    with_options(tune, Options::new(script)).await
+}
+
+/// A server with a shard that answers as `script` says and takes `credit` requests at a time, from
+/// the beginning.
+pub(crate) async fn with_credit(
+    credit: u32,
+    tune: impl FnOnce(&mut RouterConfig),
+    script: impl Fn(&pb::Request) -> Answer + Send + Sync + 'static,
+) -> (Rig, MockShard) {
+    let options = Options {
+        credit,
+        ..Options::new(script)
+    };
+    with_options(tune, options).await
+}
+
+async fn with_options(tune: impl FnOnce(&mut RouterConfig), options: Options) -> (Rig, MockShard) {
     let mut rig = without_shard(tune).await;
-    let shard = rig.start_shard(Options::new(script));
+    let shard = rig.start_shard(options);
     rig.ready().await;
     (rig, shard)
 }
@@ -80,8 +95,7 @@ pub(crate) async fn busy(
     tune: impl FnOnce(&mut RouterConfig),
     answer: Answer,
 ) -> (Rig, MockShard, Generation) {
-    let (rig, shard) = with_shard(tune, move |_| answer.clone()).await;
-    shard.set_credit(1);
+    let (rig, shard) = with_credit(1, tune, move |_| answer.clone()).await;
     let held = rig.submit(1, 5);
     admitted(&shard, 1).await;
     (rig, shard, held)
@@ -257,58 +271,5 @@ pub(crate) fn request(prompt_tokens: usize, max_new_tokens: u32) -> ValidRequest
         grammar: None,
         prompt_logprobs: false,
         progress: false,
-    }
-}
-
-fn config(shard_address: String) -> ServeConfig {
-    let model = ModelConfig {
-        model_id: "mock/bytes".into(),
-        revision: None,
-        executor: ExecutorKind::Auto,
-        dtype: Dtype::Auto,
-        quantize: None,
-        kv_cache_dtype: KvCacheDtype::Auto,
-        tokenizer_config_path: None,
-        hub_cache: None,
-        cache_dir: None,
-    };
-    let engine = EngineConfig {
-        run_dir: PathBuf::new(),
-        num_shard: 1,
-        master_addr: "127.0.0.1".into(),
-        master_port: 1,
-        max_input_tokens: None,
-        max_total_tokens: None,
-        max_batch_size: 1,
-        max_batch_prefill_tokens: 1,
-        max_batch_total_tokens: None,
-        kv_memory_bytes: None,
-        prefix_caching: true,
-        page_tokens: None,
-        num_threads: None,
-    };
-    let router = RouterConfig {
-        hostname: "127.0.0.1".into(),
-        port: 0,
-        shard_address,
-        api_keys: vec![],
-        api_keys_file: None,
-        open_metrics: false,
-        cors_allow_origin: vec![],
-        limits: Limits::default(),
-        http: HttpLimits::default(),
-        otlp_endpoint: None,
-        otlp_service_name: "test".into(),
-        validation_workers: 1,
-        watermark_gamma: 0.5,
-        watermark_delta: 2.0,
-        lame_duck: 0,
-        graceful_termination_timeout: 10,
-    };
-    ServeConfig {
-        model,
-        engine,
-        router,
-        grammar: GrammarConfig::default(),
     }
 }

@@ -24,14 +24,14 @@ async fn running_requests_finish_and_new_connections_are_refused() {
 #[tokio::test]
 async fn an_announced_shutdown_still_takes_requests_for_a_while() {
     let (mut rig, _shard) =
-        with_shard(|router| router.lame_duck = 2, |_| Answer::endless(98)).await;
+        with_shard(|router| router.lame_duck = 5, |_| Answer::endless(98)).await;
     let start = Instant::now();
     rig.end(Shutdown::Announced);
     rig.turns(|now| *now == Readiness::Draining).await;
     assert_eq!(rig.health().await, [200, 503, 200]);
     assert_eq!(rig.post("/generate", "x", 5).await.status(), 200);
     rig.ended().await;
-    assert!(start.elapsed() >= Duration::from_secs(2));
+    assert!(start.elapsed() >= Duration::from_secs(5));
     assert!(TcpStream::connect(rig.address).await.is_err());
 }
 
@@ -59,15 +59,13 @@ async fn what_takes_too_long_is_ended() {
 
 #[tokio::test]
 async fn idle_connections_do_not_hold_a_server_up() {
-    let (mut rig, _shard) = with_shard(|_| {}, |_| Answer::endless(98)).await;
+    let (mut rig, _shard) = with_shard(
+        |router| router.graceful_termination_timeout = 3600,
+        |_| Answer::endless(98),
+    )
+    .await;
     assert_eq!(rig.get("/health").await.status(), 200);
     let _silent = TcpStream::connect(rig.address).await.expect("a connection");
-    let start = Instant::now();
     rig.shut_down();
     rig.ended().await;
-    assert!(
-        start.elapsed() < Duration::from_secs(5),
-        "{:?}",
-        start.elapsed()
-    );
 }

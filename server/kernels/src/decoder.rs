@@ -6,11 +6,13 @@
 #![expect(unsafe_code, reason = "reads rows that its threads have written")]
 
 mod buffers;
+mod choice;
 mod error;
 mod forward;
 mod group;
 mod load;
 mod model;
+mod outline;
 mod plan;
 mod rows;
 mod spec;
@@ -22,15 +24,16 @@ use std::num::NonZeroUsize;
 use std::sync::OnceLock;
 
 use self::buffers::Buffers;
+pub use self::choice::WeightChoice;
 pub use self::error::{LoadError, StepError};
 use self::forward::Step;
-pub use self::load::{Tensors, WeightChoice};
+pub use self::load::Tensors;
 use self::model::Model;
+pub use self::outline::{Kinds, Outline};
 pub use self::plan::{Bounds, Plan, PlanError};
 pub use self::spec::{Activation, QkNorm, Rope, Spec};
 use self::split::RowSplit;
 use crate::attention::{AttentionPlan, KvKind, KvLayout, PAGE_TOKENS, Pages, PlanShape, Scratch};
-use crate::matmul::WeightKind;
 use crate::sampler::{Draws, Sample, Sampler, Score};
 use crate::simd::Isa;
 use crate::threads::{Member, Team};
@@ -80,14 +83,7 @@ impl Decoder {
         options: Options,
         progress: impl FnMut(usize, usize),
     ) -> Result<Self, LoadError> {
-        spec.check().map_err(LoadError::Spec)?;
-        let layout = KvLayout::new(
-            options.kv,
-            spec.num_layers,
-            spec.num_kv_heads,
-            spec.head_dim,
-        )?;
-        check_heads(&spec)?;
+        let layout = check(&spec, options.kv)?;
         let mut team = Team::new(options.num_threads)?;
         let model = Model::load(spec, tensors, &options, &mut team, progress)?;
         Ok(Self {
@@ -129,14 +125,7 @@ impl Decoder {
     #[must_use]
     pub fn weights(&self) -> String {
         let (layers, head) = self.model.kinds();
-        let text = |kinds: &std::collections::BTreeSet<WeightKind>| {
-            let names: Vec<_> = kinds.iter().map(ToString::to_string).collect();
-            names.join(" and ")
-        };
-        match head == layers {
-            true => text(&layers),
-            false => format!("{} + {} head", text(&layers), text(&head)),
-        }
+        model::kinds_text(&layers, &head)
     }
 
     /// Takes the pages to compute in and makes the sampler.
@@ -295,8 +284,11 @@ impl Decoder {
     }
 }
 
-/// Refuses heads that every step's plan would be refused for.
-fn check_heads(spec: &Spec) -> Result<(), LoadError> {
+/// Refuses what cannot be loaded whatever the weights are, heads among it that every step's plan
+/// would be refused for. Gives the inside of a page.
+fn check(spec: &Spec, kv: KvKind) -> Result<KvLayout, LoadError> {
+    spec.check().map_err(LoadError::Spec)?;
+    let layout = KvLayout::new(kv, spec.num_layers, spec.num_kv_heads, spec.head_dim)?;
     let shape = PlanShape {
         num_heads: spec.num_heads,
         num_kv_heads: spec.num_kv_heads,
@@ -306,5 +298,5 @@ fn check_heads(spec: &Spec) -> Result<(), LoadError> {
         sharing: false,
     };
     AttentionPlan::new(&[], shape)?;
-    Ok(())
+    Ok(layout)
 }

@@ -22,7 +22,7 @@ use crate::unsigned::Unsigned;
 const MAX_THREADS: usize = 1024;
 
 /// The type of tensors whose scales come apart.
-const INT4: &str = "int4";
+pub(crate) const INT4: &str = "int4";
 
 /// A decoder and the memory it computes in.
 #[pyclass(module = "text_generation_server._native")]
@@ -99,11 +99,12 @@ impl Tensor {
 }
 
 /// The spelling is that of `models/raw_tensor.py`.
-fn source_kind(name: &str) -> PyResult<SourceKind> {
+pub(crate) fn source_kind(name: &str) -> PyResult<SourceKind> {
     Ok(match name {
         "f32" => SourceKind::F32,
         "f16" => SourceKind::F16,
         "bf16" => SourceKind::Bf16,
+        "int8" => SourceKind::Int8,
         "q8_0" => SourceKind::Q8_0,
         "q4_0" => SourceKind::Q4_0,
         "q4_1" => SourceKind::Q4_1,
@@ -115,7 +116,7 @@ fn source_kind(name: &str) -> PyResult<SourceKind> {
     })
 }
 
-fn weight_choice(name: Option<&str>) -> PyResult<WeightChoice> {
+pub(crate) fn weight_choice(name: Option<&str>) -> PyResult<WeightChoice> {
     Ok(match name {
         None => WeightChoice::Natural,
         Some("bf16") => WeightChoice::Bf16,
@@ -125,12 +126,18 @@ fn weight_choice(name: Option<&str>) -> PyResult<WeightChoice> {
     })
 }
 
-fn kv_kind(name: &str) -> PyResult<KvKind> {
+pub(crate) fn kv_kind(name: &str) -> PyResult<KvKind> {
     Ok(match name {
         "bf16" => KvKind::Bf16,
         "int8" => KvKind::Int8,
         _ => return Err(unknown("KV type", name)),
     })
+}
+
+/// `DecoderSpec.resolved` as JSON.
+pub(crate) fn description(json: &str) -> PyResult<Spec> {
+    let wrong = |error| PyValueError::new_err(format!("the model's description: {error}"));
+    serde_json::from_str(json).map_err(wrong)
 }
 
 fn instruction_set(name: Option<&str>) -> PyResult<Isa> {
@@ -152,7 +159,7 @@ fn unknown(what: &str, name: &str) -> PyErr {
     PyValueError::new_err(format!("{name:?} is no {what}"))
 }
 
-fn load_failed(error: LoadError) -> PyErr {
+pub(crate) fn load_failed(error: LoadError) -> PyErr {
     let text = error.to_string();
     match error {
         LoadError::Team(_) | LoadError::Threads(_) => PyRuntimeError::new_err(text),
@@ -233,8 +240,7 @@ impl Decoder {
         sharing: bool,
         progress: Option<Py<PyAny>>,
     ) -> PyResult<Self> {
-        let spec: Spec = serde_json::from_str(spec)
-            .map_err(|error| PyValueError::new_err(format!("the model's description: {error}")))?;
+        let spec = description(spec)?;
         let options = Options {
             weights: weight_choice(weights)?,
             kv: kv_kind(kv_dtype)?,

@@ -7,8 +7,10 @@ use pyo3::prelude::*;
 
 mod buffer;
 mod decoder;
+mod outline;
 mod page_cache;
 mod page_pool;
+mod quantize;
 mod safetensors_index;
 mod sampler;
 mod unsigned;
@@ -36,7 +38,9 @@ fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
         safetensors_index::safetensors_index,
         module
     )?)?;
+    module.add_function(wrap_pyfunction!(quantize::quantize, module)?)?;
     module.add_class::<decoder::Decoder>()?;
+    module.add_class::<outline::DecoderOutline>()?;
     module.add_class::<page_pool::PagePool>()?;
     module.add_class::<page_cache::PageCounts>()?;
     module.add_class::<page_cache::PageCache>()?;

@@ -93,17 +93,20 @@ class Engine:
     def admit(self, request: Request) -> Failure | None:
         """Take a request in, or say why not."""
         if request.id in self._sequences:
-            return _invalid(request, f"request id {request.id} is in use")
+            return _refused(request, f"request id {request.id} is in use")
         if request.grammar and self._grammars is None:
-            return _invalid(request, "grammars are disabled, or the tokenizer does not suit them")
+            return _refused(request, "grammars are disabled, or the tokenizer does not suit them")
         mistake = find_mistake(request, self._limits, self._executor.facts.vocab_size)
         if mistake is not None:
-            return _invalid(request, mistake)
+            return _refused(request, mistake)
         if not self._sequences:
             self._pace.rest()
         sequence = Sequence(request, self._constraint(request))
         self._sequences[request.id] = sequence
         self._scheduler.add(sequence)
+        prompt, answer = request.prompt_length, request.max_new_tokens
+        fields = request.log_fields
+        logger.debug("admitted: prompt of %d tokens, answer up to %d", prompt, answer, extra=fields)
         return None
 
     def cancel(self, request_id: int, keep_tokens: int | None = None) -> None:
@@ -223,10 +226,10 @@ class Engine:
         try:
             return next(outcome for _, outcome in self._submit([chunk]))
         except Exception:
-            request_id = chunk.sequence.request.id
-            logger.exception("the step of request %d failed", request_id)
+            request = chunk.sequence.request
+            logger.exception("the step of a request failed", extra=request.log_fields)
             return Failure(
-                request_id,
+                request.id,
                 ErrorCode.ENGINE_FAILED,
                 "the step that computed this request failed",
                 True,
@@ -299,14 +302,13 @@ class Engine:
         waited = now - sequence.request.arrival
         self._forget(sequence)
         if sequence.constraint is not None and sequence.constraint.error is not None:
+            # Not what the error says: it may quote the grammar.
+            logger.warning("the grammar cannot be followed", extra=sequence.request.log_fields)
             error = sequence.constraint.error
             return _invalid(sequence.request, f"the grammar cannot be followed: {error}")
-        return Failure(
-            sequence.request.id,
-            ErrorCode.TIMEOUT,
-            f"request ran out of time after {waited:.1f} s",
-            False,
-        )
+        message = f"request ran out of time after {waited:.1f} s"
+        logger.warning("%s", message, extra=sequence.request.log_fields)
+        return Failure(sequence.request.id, ErrorCode.TIMEOUT, message, False)
 
     def _complete(self, sequence: Sequence, reason: FinishReason) -> Completion:
         kept = sequence.kept_length()
@@ -315,11 +317,21 @@ class Engine:
         self._forget(sequence)
         request = sequence.request
         generated = max(kept - request.prompt_length, 0)
+        # A cancel that keeps tokens is the regular end of an answer with a stop string.
+        left = reason is FinishReason.CANCELLED and sequence.keep_tokens is None
+        ended = "cancelled" if left else "answered"
+        level = logging.INFO if left else logging.DEBUG
+        logger.log(level, "%s after %d tokens", ended, generated, extra=request.log_fields)
         return Completion(request.id, reason, request.prompt_length, generated, sequence.receipt())
 
     def _forget(self, sequence: Sequence) -> None:
         self._scheduler.remove(sequence)
         del self._sequences[sequence.request.id]
+
+
+def _refused(request: Request, mistake: str) -> Failure:
+    logger.warning("refused: %s", mistake, extra=request.log_fields)
+    return _invalid(request, mistake)
 
 
 def _invalid(request: Request, message: str) -> Failure:

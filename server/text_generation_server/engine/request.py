@@ -32,6 +32,13 @@ class Request:
     """Whether to report the log probabilities of the prompt."""
     progress: bool = False
     """Whether to report how far a long prefill is."""
+    x_request_id: str = ""
+    """Id of the HTTP request that it is a part of; "" when there is none."""
+
+    @property
+    def log_fields(self) -> dict[str, str]:
+        """What log lines about it carry, as their `extra`."""
+        return {"request_id": self.x_request_id}
 
     @property
     def max_length(self) -> int:

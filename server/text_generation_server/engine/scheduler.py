@@ -13,6 +13,7 @@ the front of the waiting line; a sequence never preempts its senior. So the most
 always advances, and because no request is admitted that could not run alone, all finish.
 """
 
+import logging
 from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -20,6 +21,8 @@ from typing import NamedTuple
 
 from text_generation_server._native import PageCache
 from text_generation_server.engine.sequence import Phase, Sequence
+
+logger = logging.getLogger(__name__)
 
 PATIENCE = 4
 """Steps that shorter rests may pass a prompt over before it goes first."""
@@ -238,6 +241,8 @@ class Scheduler:
                 return 0
 
     def _preempt(self, sequence: Sequence) -> None:
+        fields = sequence.request.log_fields
+        logger.info("preempted at %d tokens: pages ran out", sequence.computed, extra=fields)
         self.commit(sequence, sequence.computed)
         self._running.remove(sequence)
         self._release(sequence)

@@ -1,4 +1,4 @@
-"""Chooses and loads the executor that the configuration asks for."""
+"""Chooses the executor that the configuration asks for."""
 
 import hashlib
 import importlib.util
@@ -8,6 +8,7 @@ from tokenizers import Tokenizer
 
 from text_generation_server.config import ModelConfig, ServeConfig
 from text_generation_server.errors import ConfigError
+from text_generation_server.executor.executor_plan import ExecutorPlan
 from text_generation_server.executor.native_options import NativeOptions
 from text_generation_server.executor.oracle import OracleExecutor, round_trip_words
 from text_generation_server.executor.step import Executor
@@ -28,41 +29,43 @@ _ASKED_FOR = "it was asked for"
 _QUANTIZED_FOLDERS = ("awq", "gptq")
 
 
-def load_executor(config: ServeConfig, source: ModelSource, assets: Assets) -> Executor:
-    """Load the model into its executor and log which one it is and why.
+def plan_executor(
+    config: ServeConfig, source: ModelSource, assets: Assets
+) -> ExecutorPlan[Executor]:
+    """The model's executor, from the headers of its files; logs which one it is and why.
 
     Raises ConfigError or ModelError.
     """
     _check_ranks(config)
     match config.model.executor:
         case "oracle":
-            return _load_oracle(config, assets)
+            return _plan_oracle(config, assets)
         case "torch":
-            return _load_torch(config, source, _ASKED_FOR)
+            return _plan_torch(config, source, _ASKED_FOR)
         case "native":
-            return _load_native(config, source, _ASKED_FOR)
+            return _plan_native(config, source, _ASKED_FOR)
         case _:
-            return _load_best(config, source)
+            return _plan_best(config, source)
 
 
-def _load_best(config: ServeConfig, source: ModelSource) -> Executor:
+def _plan_best(config: ServeConfig, source: ModelSource) -> ExecutorPlan[Executor]:
     # Also on a machine with a GPU: no executor uses it yet, and on a CPU native is far ahead.
     dtype = config.model.dtype
     if dtype in TORCH_DTYPES:
-        return _load_torch(config, source, f"only torch computes in the dtype {dtype}")
+        return _plan_torch(config, source, f"only torch computes in the dtype {dtype}")
     try:
-        return _load_native(config, source, "it is the fastest on a CPU")
+        return _plan_native(config, source, "it is the fastest on a CPU")
     except UnsupportedModelError as error:
-        return _load_torch(config, source, f"the native executor cannot run the model: {error}")
+        return _plan_torch(config, source, f"the native executor cannot run the model: {error}")
 
 
-def _load_native(config: ServeConfig, source: ModelSource, reason: str) -> Executor:
+def _plan_native(config: ServeConfig, source: ModelSource, reason: str) -> ExecutorPlan[Executor]:
     # Only now: the other executors need none of it.
-    from text_generation_server.executor.native_executor import load_native_executor
+    from text_generation_server.executor.native_executor import plan_native_executor
 
-    executor = load_native_executor(source, _native_options(config, source))
+    plan = plan_native_executor(source, _native_options(config, source))
     _announce("native", reason)
-    return executor
+    return plan
 
 
 def _native_options(config: ServeConfig, source: ModelSource) -> NativeOptions:
@@ -99,7 +102,7 @@ def _quant_method(source: ModelSource) -> object:
     return quantization.get("quant_method") if isinstance(quantization, dict) else None
 
 
-def _load_torch(config: ServeConfig, source: ModelSource, reason: str) -> Executor:
+def _plan_torch(config: ServeConfig, source: ModelSource, reason: str) -> ExecutorPlan[Executor]:
     model, engine = config.model, config.engine
     _require_torch(reason)
     dtype = DEFAULT_TORCH_DTYPE if model.dtype == "auto" else model.dtype
@@ -112,26 +115,27 @@ def _load_torch(config: ServeConfig, source: ModelSource, reason: str) -> Execut
         )
     _announce("torch", reason)
     # Only now: it takes seconds to import.
-    from text_generation_server.executor.torch_executor import load_torch_executor
+    from text_generation_server.executor.torch_executor import plan_torch_executor
 
-    return load_torch_executor(
+    return plan_torch_executor(
         source, dtype, engine.page_tokens, engine.num_threads, engine.max_total_tokens
     )
 
 
-def _load_oracle(config: ServeConfig, assets: Assets) -> OracleExecutor:
+def _plan_oracle(config: ServeConfig, assets: Assets) -> ExecutorPlan[Executor]:
     tokenizer = Tokenizer.from_str(assets.tokenizer_json.decode())
     try:
         words = round_trip_words(tokenizer)
     except ValueError as error:
         raise ConfigError(str(error)) from error
     _announce("oracle", _ASKED_FOR)
-    return OracleExecutor(
+    executor = OracleExecutor(
         words,
         tokenizer.get_vocab_size(),
         page_tokens=config.engine.page_tokens,
         fingerprint=hashlib.sha256(assets.tokenizer_json).hexdigest(),
     )
+    return ExecutorPlan(executor.facts, weight_bytes=0, load=lambda: executor)
 
 
 def _check_ranks(config: ServeConfig) -> None:

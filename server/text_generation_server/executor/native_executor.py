@@ -5,12 +5,22 @@ Pages hold what the native kernels make of them (`server/kernels/src/attention/l
 
 import hashlib
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
 
 import numpy as np
 from tqdm import tqdm
 
-from text_generation_server._native import Decoder, PagePool, __version__, available_cpus
+from text_generation_server._native import (
+    Decoder,
+    DecoderOutline,
+    PagePool,
+    __version__,
+    available_cpus,
+)
 from text_generation_server.errors import ConfigError
+from text_generation_server.executor.executor_plan import ExecutorPlan
 from text_generation_server.executor.native_options import NativeOptions
 from text_generation_server.executor.sampling import step_result
 from text_generation_server.executor.step import (
@@ -26,7 +36,7 @@ from text_generation_server.models.mapped_file import Bytes
 from text_generation_server.models.raw_tensor import RawTensor
 from text_generation_server.models.source import ModelSource
 from text_generation_server.models.spec import DecoderSpec
-from text_generation_server.models.weights import raw_tensors
+from text_generation_server.models.weights import raw_tensors, stored_tensors
 
 _Groups = tuple[int, Bytes, Bytes]
 
@@ -66,17 +76,41 @@ class NativeExecutor:
         return step_result(self._decoder.step(plan))
 
 
-def load_native_executor(source: ModelSource, options: NativeOptions) -> NativeExecutor:
-    """Map the weights, pack them and build the executor. Raises ModelError and ConfigError."""
+def plan_native_executor(
+    source: ModelSource, options: NativeOptions
+) -> ExecutorPlan[NativeExecutor]:
+    """The executor, from the headers of the model's files. Raises ModelError and ConfigError."""
     spec = source.spec()
     description = json.dumps(spec.resolved(options.max_total_tokens or spec.max_positions))
-    decoder = _load(source, spec, description, options)
-    if options.page_tokens not in (None, decoder.page_tokens):
+    outline = _outline(source, spec, description, options)
+    if options.page_tokens not in (None, outline.page_tokens):
         raise ConfigError(
             f"page_tokens is {options.page_tokens}, but pages of the native executor have "
-            f"{decoder.page_tokens}: leave it out"
+            f"{outline.page_tokens}: leave it out"
         )
-    return NativeExecutor(decoder, _facts(source, spec, description, options, decoder))
+    facts = _facts(spec, options, outline)
+
+    def load() -> NativeExecutor:
+        decoder = _load(source, spec, description, options)
+        fingerprint = _fingerprint(source, description, options, decoder)
+        return NativeExecutor(decoder, replace(facts, fingerprint=fingerprint))
+
+    return ExecutorPlan(facts, outline.weight_bytes, load)
+
+
+def load_native_executor(source: ModelSource, options: NativeOptions) -> NativeExecutor:
+    """Map the weights, pack them and build the executor. Raises ModelError and ConfigError."""
+    return plan_native_executor(source, options).load()
+
+
+def _outline(
+    source: ModelSource, spec: DecoderSpec, description: str, options: NativeOptions
+) -> DecoderOutline:
+    types: dict[str, str] = {tensor.name: tensor.type for tensor in stored_tensors(source, spec)}
+    with _load_errors(source):
+        return DecoderOutline(
+            description, types, weights=options.weights, kv_dtype=options.kv_dtype
+        )
 
 
 def _load(
@@ -84,22 +118,35 @@ def _load(
 ) -> Decoder:
     tensors = {tensor.name: _given(tensor) for tensor in raw_tensors(source, spec)}
     # None: no bar where nobody watches a terminal.
-    with tqdm(
-        total=spec.num_layers, desc="packing weights", unit="layer", leave=False, disable=None
-    ) as bar:
-        try:
-            return Decoder.load(
-                description,
-                tensors,
-                weights=options.weights,
-                kv_dtype=options.kv_dtype,
-                num_threads=options.num_threads or available_cpus(),
-                progress=lambda done, total: bar.update(done - bar.n),
-            )
-        except NotImplementedError as error:
-            raise UnsupportedModelError(f"{source.path} cannot be loaded: {error}") from error
-        except ValueError as error:
-            raise ModelError(f"{source.path} cannot be loaded: {error}") from error
+    with (
+        tqdm(
+            total=spec.num_layers, desc="packing weights", unit="layer", leave=False, disable=None
+        ) as bar,
+        _load_errors(source),
+    ):
+        return Decoder.load(
+            description,
+            tensors,
+            weights=options.weights,
+            kv_dtype=options.kv_dtype,
+            num_threads=_num_threads(options),
+            progress=lambda done, total: bar.update(done - bar.n),
+        )
+
+
+@contextmanager
+def _load_errors(source: ModelSource) -> Iterator[None]:
+    """What the decoder says of a model, as errors about the model."""
+    try:
+        yield
+    except NotImplementedError as error:
+        raise UnsupportedModelError(f"{source.path} cannot be loaded: {error}") from error
+    except ValueError as error:
+        raise ModelError(f"{source.path} cannot be loaded: {error}") from error
+
+
+def _num_threads(options: NativeOptions) -> int:
+    return options.num_threads or available_cpus()
 
 
 def _given(tensor: RawTensor) -> tuple[str, tuple[int, ...], Bytes, _Groups | None]:
@@ -111,13 +158,26 @@ def _given(tensor: RawTensor) -> tuple[str, tuple[int, ...], Bytes, _Groups | No
     return (tensor.type, tensor.shape, tensor.data, scales)
 
 
-def _facts(
-    source: ModelSource,
-    spec: DecoderSpec,
-    description: str,
-    options: NativeOptions,
-    decoder: Decoder,
-) -> ExecutorFacts:
+def _facts(spec: DecoderSpec, options: NativeOptions, outline: DecoderOutline) -> ExecutorFacts:
+    num_threads = _num_threads(options)
+    threads = f"{num_threads} thread{'s' * (num_threads > 1)}"
+    return ExecutorFacts(
+        name="native",
+        device="cpu",
+        hardware=f"{outline.isa}, {threads}",
+        weights=outline.weights,
+        kv_dtype=options.kv_dtype,
+        fingerprint="",
+        vocab_size=spec.vocab_size,
+        context_length=spec.max_positions,
+        page_tokens=outline.page_tokens,
+        page_bytes=outline.page_bytes,
+    )
+
+
+def _fingerprint(
+    source: ModelSource, description: str, options: NativeOptions, decoder: Decoder
+) -> str:
     identity = [
         f"native {__version__}",
         decoder.isa,
@@ -126,16 +186,4 @@ def _facts(
         description,
         weights_digest(source, options.cache_dir),
     ]
-    threads = f"{decoder.num_threads} thread{'s' * (decoder.num_threads > 1)}"
-    return ExecutorFacts(
-        name="native",
-        device="cpu",
-        hardware=f"{decoder.isa}, {threads}",
-        weights=decoder.weights,
-        kv_dtype=options.kv_dtype,
-        fingerprint=hashlib.sha256("\n".join(identity).encode()).hexdigest(),
-        vocab_size=spec.vocab_size,
-        context_length=spec.max_positions,
-        page_tokens=decoder.page_tokens,
-        page_bytes=decoder.page_bytes,
-    )
+    return hashlib.sha256("\n".join(identity).encode()).hexdigest()

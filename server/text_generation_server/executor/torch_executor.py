@@ -5,13 +5,15 @@ read and written in place in the pool. Sampling is the native sampler's.
 """
 
 import hashlib
-from dataclasses import dataclass
+import math
+from dataclasses import replace
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from text_generation_server._native import PagePool, Sampler
+from text_generation_server.executor.executor_plan import ExecutorPlan
 from text_generation_server.executor.sampling import draw
 from text_generation_server.executor.step import (
     ExecutorFacts,
@@ -26,37 +28,22 @@ from text_generation_server.executor.torch_model import Decoder
 from text_generation_server.executor.torch_weights import load_weights
 from text_generation_server.models.digest import weights_digest
 from text_generation_server.models.errors import ModelError
+from text_generation_server.models.raw_tensor import TensorType
 from text_generation_server.models.source import ModelSource
+from text_generation_server.models.spec import DecoderSpec
+from text_generation_server.models.weights import stored_tensors
 
 DEFAULT_PAGE_TOKENS = 32
 _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
-@dataclass(frozen=True, slots=True)
-class LoadedModel:
-    """A decoder with its weights in memory, and what tells it from others."""
-
-    decoder: Decoder
-    digest: str
-    """Of the files it was loaded from."""
-
-
 class TorchExecutor:
     """Runs steps of one model; see `Executor`."""
 
-    def __init__(
-        self,
-        model: LoadedModel,
-        page_tokens: int | None = None,
-        num_threads: int | None = None,
-    ) -> None:
-        """page_tokens: None means `DEFAULT_PAGE_TOKENS`.
-        num_threads: of torch's kernels, for the whole process; None leaves torch's choice."""
-        if num_threads is not None:
-            torch.set_num_threads(num_threads)
-        self._decoder = model.decoder
-        self.facts = _facts(model, DEFAULT_PAGE_TOKENS if page_tokens is None else page_tokens)
-        self._layers = LayerAttention(model.decoder.spec, model.decoder.dtype)
+    def __init__(self, decoder: Decoder, facts: ExecutorFacts) -> None:
+        self._decoder = decoder
+        self.facts = facts
+        self._layers = LayerAttention(decoder.spec, decoder.dtype)
         self._pages: Tensor | None = None
         self._sampler: Sampler | None = None
 
@@ -104,19 +91,17 @@ class TorchExecutor:
         return logits.numpy(), attention.positions[rows].numpy().astype(np.int32)
 
 
-def _facts(model: LoadedModel, page_tokens: int) -> ExecutorFacts:
-    spec, dtype = model.decoder.spec, model.decoder.dtype
+def _facts(spec: DecoderSpec, dtype: torch.dtype, page_tokens: int | None) -> ExecutorFacts:
+    page_tokens = DEFAULT_PAGE_TOKENS if page_tokens is None else page_tokens
     name = str(dtype).removeprefix("torch.")
     cells = spec.num_layers * 2 * page_tokens * spec.num_kv_heads * spec.head_dim
-    description = spec.resolved(model.decoder.total_tokens)
-    identity = f"torch {torch.__version__} {name} {page_tokens} {description} {model.digest}"
     return ExecutorFacts(
         name="torch",
         device="cpu",
         hardware=_hardware(),
         weights=name,
         kv_dtype=name,
-        fingerprint=hashlib.sha256(identity.encode()).hexdigest(),
+        fingerprint="",
         vocab_size=spec.vocab_size,
         context_length=spec.max_positions,
         page_tokens=page_tokens,
@@ -124,9 +109,52 @@ def _facts(model: LoadedModel, page_tokens: int) -> ExecutorFacts:
     )
 
 
+def _fingerprint(source: ModelSource, decoder: Decoder, facts: ExecutorFacts) -> str:
+    description = decoder.spec.resolved(decoder.total_tokens)
+    digest = weights_digest(source)
+    numerics = f"torch {torch.__version__} {facts.weights} {facts.page_tokens}"
+    return hashlib.sha256(f"{numerics} {description} {digest}".encode()).hexdigest()
+
+
 def _hardware() -> str:
     instructions = torch.backends.cpu.get_cpu_capability().lower()
     return f"{instructions}, {torch.get_num_threads()} threads"
+
+
+def plan_torch_executor(
+    source: ModelSource,
+    dtype: str,
+    page_tokens: int | None = None,
+    num_threads: int | None = None,
+    total_tokens: int | None = None,
+) -> ExecutorPlan[TorchExecutor]:
+    """The executor, from the headers of the model's files.
+
+    dtype: "float32", "bfloat16" or "float16", of weights and KV. page_tokens: None means
+    `DEFAULT_PAGE_TOKENS`. num_threads: of torch's kernels, for the whole process; None leaves
+    torch's choice. total_tokens: the longest sequence that will be served, on which some ropes
+    depend; None: the model's longest. Raises ModelError.
+    """
+    if dtype not in _DTYPES:
+        raise ModelError(f"the dtype {dtype!r} is not supported, only {', '.join(_DTYPES)}")
+    if num_threads is not None:
+        torch.set_num_threads(num_threads)
+    spec, kind = source.spec(), _DTYPES[dtype]
+    facts = _facts(spec, kind, page_tokens)
+    tensors = stored_tensors(source, spec)
+    if any(tensor.type is TensorType.INT8 for tensor in tensors):
+        raise ModelError(
+            f"{source.path} was written by `text-generation-server quantize`, whose int8 only the "
+            "native executor reads: serve the model's unquantized folder, or --executor native"
+        )
+    shapes = [tensor.shape for tensor in tensors]
+
+    def load() -> TorchExecutor:
+        decoder = Decoder(spec, load_weights(source, spec, kind), total_tokens)
+        fingerprint = _fingerprint(source, decoder, facts)
+        return TorchExecutor(decoder, replace(facts, fingerprint=fingerprint))
+
+    return ExecutorPlan(facts, sum(map(math.prod, shapes)) * kind.itemsize, load)
 
 
 def load_torch_executor(
@@ -136,15 +164,5 @@ def load_torch_executor(
     num_threads: int | None = None,
     total_tokens: int | None = None,
 ) -> TorchExecutor:
-    """Load the weights and build the executor.
-
-    dtype: "float32", "bfloat16" or "float16", of weights and KV. total_tokens: the longest
-    sequence that will be served, on which some ropes depend; None: the model's longest.
-    Raises ModelError.
-    """
-    if dtype not in _DTYPES:
-        raise ModelError(f"the dtype {dtype!r} is not supported, only {', '.join(_DTYPES)}")
-    spec = source.spec()
-    decoder = Decoder(spec, load_weights(source, spec, _DTYPES[dtype]), total_tokens)
-    model = LoadedModel(decoder, weights_digest(source))
-    return TorchExecutor(model, page_tokens, num_threads)
+    """Load the weights and build the executor: see `plan_torch_executor`."""
+    return plan_torch_executor(source, dtype, page_tokens, num_threads, total_tokens).load()

@@ -23,6 +23,7 @@ from text_generation_server.models.raw_tensor import (
     StoredTensor,
     TensorType,
 )
+from text_generation_server.models.row_encoding import is_row_encoded
 from text_generation_server.models.safetensors_file import SafeTensor
 
 _GROUPS = (32, 64, 128)
@@ -52,10 +53,12 @@ class Int4Layout:
 
 
 def int4_layout(config: dict[str, Any]) -> Int4Layout | None:
-    """The layout that a config.json states; None for weights that are not quantized. Raises
+    """The layout that a config.json states; None for weights of no layout of 4 bits. Raises
     ModelError for a layout that is not read."""
     stated = config.get("quantization_config")
     if not stated:
+        return None
+    if is_row_encoded(config):
         return None
     method = stated.get("quant_method") if isinstance(stated, dict) else None
     if method not in list(Method):
@@ -98,7 +101,7 @@ def int4_tensors(tensors: dict[str, SafeTensor], layout: Int4Layout) -> Iterator
     for name in tensors:
         if name.endswith(".qweight"):
             projection = _Projection(name.removesuffix(".qweight"), tensors, layout)
-            yield StoredTensor(projection.name, projection.shape, projection.read)
+            yield StoredTensor(projection.name, TensorType.INT4, projection.shape, projection.read)
 
 
 class _Projection:

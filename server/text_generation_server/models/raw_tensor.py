@@ -12,7 +12,7 @@ from text_generation_server.models.mapped_file import Bytes
 
 
 class TensorType(StrEnum):
-    """How values are stored. The quantized types but int4 are ggml's blocks along a row
+    """How values are stored. The quantized types but int8 and int4 are ggml's blocks along a row
     (ggml-common.h)."""
 
     F32 = "f32"
@@ -25,6 +25,8 @@ class TensorType(StrEnum):
     Q4_K = "q4_k"
     Q5_K = "q5_k"
     Q6_K = "q6_k"
+    INT8 = "int8"
+    """Signed codes of a whole row behind the native kernels' rotation, then their scale, f32."""
     INT4 = "int4"
     """Codes of 4 bits with a scale and a zero a group: `GroupScales`."""
 
@@ -38,7 +40,18 @@ class TensorType(StrEnum):
         values, size = self.block
         if cols % values:
             raise ValueError(f"{cols} values are no multiple of the {values} of a {self} block")
-        return cols // values * size
+        return cols // values * size + self._tail
+
+    def cols(self, row_bytes: int) -> int | None:
+        """Values of a row of so many bytes; None when they are no whole blocks."""
+        values, size = self.block
+        blocks, rest = divmod(row_bytes - self._tail, size)
+        return None if rest or blocks < 1 else blocks * values
+
+    @property
+    def _tail(self) -> int:
+        """Bytes of a row behind its blocks."""
+        return 4 if self is TensorType.INT8 else 0
 
 
 _BLOCKS = {
@@ -52,6 +65,7 @@ _BLOCKS = {
     TensorType.Q4_K: (256, 144),
     TensorType.Q5_K: (256, 176),
     TensorType.Q6_K: (256, 210),
+    TensorType.INT8: (1, 1),
     TensorType.INT4: (2, 1),
 }
 
@@ -109,5 +123,6 @@ class StoredTensor:
 
     name: str
     """As the file has it."""
+    type: TensorType
     shape: tuple[int, ...]
     read: Callable[[], RawTensor]

@@ -17,16 +17,16 @@ from text_generation_server.models.int4 import int4_layout
 from text_generation_server.models.spec import DecoderSpec
 
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[\w.-]+)?")
-_HUB_FILES = [
+MODEL_FILES = (
     "config.json",
     "generation_config.json",
     "tokenizer.json",
     "tokenizer_config.json",
     "special_tokens_map.json",
     "chat_template.jinja",
-    "model*.safetensors",
-    "model.safetensors.index.json",
-]
+)
+"""A model's files beside its weights; only the first and the tokenizer are needed."""
+_WEIGHT_FILES = ("model*.safetensors", "model.safetensors.index.json")
 
 
 @dataclass(frozen=True)
@@ -92,7 +92,10 @@ def _download(model_id: str, revision: str | None, hub_cache: Path | None) -> Mo
 
     try:
         folder = snapshot_download(
-            model_id, revision=revision, cache_dir=hub_cache, allow_patterns=_HUB_FILES
+            model_id,
+            revision=revision,
+            cache_dir=hub_cache,
+            allow_patterns=[*MODEL_FILES, *_WEIGHT_FILES],
         )
     except errors.GatedRepoError as error:
         raise ModelError(

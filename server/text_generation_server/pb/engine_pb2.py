@@ -24,17 +24,17 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n&text_generation_server/pb/engine.proto\x12\x19text_generation_server.v1\"\r\n\x0bInfoRequest\"\xcf\x03\n\nEngineInfo\x12\x18\n\x10protocol_version\x18\x01 \x01(\r\x12\x0f\n\x07version\x18\x02 \x01(\t\x12\x10\n\x08model_id\x18\x03 \x01(\t\x12\x16\n\x0emodel_revision\x18\x04 \x01(\t\x12\x13\n\x0b\x66ingerprint\x18\x05 \x01(\t\x12\x10\n\x08\x65xecutor\x18\x06 \x01(\t\x12\x0e\n\x06\x64\x65vice\x18\x07 \x01(\t\x12\x0f\n\x07weights\x18\x08 \x01(\t\x12\x12\n\nvocab_size\x18\t \x01(\r\x12\x18\n\x10max_input_tokens\x18\n \x01(\r\x12\x18\n\x10max_total_tokens\x18\x0b \x01(\r\x12\x13\n\x0bpage_tokens\x18\x0c \x01(\r\x12\x11\n\tnum_pages\x18\r \x01(\r\x12\x12\n\npage_bytes\x18\x0e \x01(\x04\x12\x16\n\x0emax_batch_size\x18\x0f \x01(\r\x12\x17\n\x0fmax_step_tokens\x18\x10 \x01(\r\x12\x15\n\reos_token_ids\x18\x11 \x03(\r\x12\x11\n\tbos_token\x18\x12 \x01(\t\x12\x11\n\teos_token\x18\x13 \x01(\t\x12\x0e\n\x06\x61ssets\x18\x14 \x03(\t\x12\x10\n\x08hardware\x18\x15 \x01(\t\x12\x10\n\x08kv_dtype\x18\x16 \x01(\t\"\x0f\n\rAssetsRequest\"(\n\nAssetChunk\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0c\n\x04\x64\x61ta\x18\x02 \x01(\x0c\"\xb5\x01\n\rRouterCommand\x12\x31\n\x05hello\x18\x01 \x01(\x0b\x32 .text_generation_server.v1.HelloH\x00\x12\x31\n\x05\x61\x64mit\x18\x02 \x01(\x0b\x32 .text_generation_server.v1.AdmitH\x00\x12\x33\n\x06\x63\x61ncel\x18\x03 \x01(\x0b\x32!.text_generation_server.v1.CancelH\x00\x42\t\n\x07\x63ommand\"!\n\x05Hello\x12\x18\n\x10protocol_version\x18\x01 \x01(\r\"=\n\x05\x41\x64mit\x12\x34\n\x08requests\x18\x01 \x03(\x0b\x32\".text_generation_server.v1.Request\"\xc2\x02\n\x07Request\x12\n\n\x02id\x18\x01 \x01(\x04\x12\x0e\n\x06tokens\x18\x02 \x01(\x0c\x12\x16\n\x0egenerated_from\x18\x03 \x01(\r\x12\x16\n\x0emax_new_tokens\x18\x04 \x01(\r\x12\x35\n\x08sampling\x18\x05 \x01(\x0b\x32#.text_generation_server.v1.Sampling\x12\x16\n\x0estop_token_ids\x18\x06 \x03(\r\x12\x14\n\x0ctop_n_tokens\x18\x07 \x01(\r\x12\x36\n\x07\x64omains\x18\x08 \x03(\x0b\x32%.text_generation_server.v1.DomainSpan\x12\x12\n\ntimeout_ms\x18\t \x01(\x04\x12\x0f\n\x07grammar\x18\n \x01(\t\x12\x17\n\x0fprompt_logprobs\x18\x0b \x01(\x08\x12\x10\n\x08progress\x18\x0c \x01(\x08\",\n\nDomainSpan\x12\x0e\n\x06\x64omain\x18\x01 \x01(\x04\x12\x0e\n\x06length\x18\x02 \x01(\r\"\x9b\x02\n\x08Sampling\x12\x13\n\x0btemperature\x18\x01 \x01(\x02\x12\r\n\x05top_k\x18\x02 \x01(\r\x12\r\n\x05top_p\x18\x03 \x01(\x02\x12\x11\n\ttypical_p\x18\x04 \x01(\x02\x12\x1a\n\x12repetition_penalty\x18\x05 \x01(\x02\x12\x19\n\x11\x66requency_penalty\x18\x06 \x01(\x02\x12\x18\n\x10presence_penalty\x18\x07 \x01(\x02\x12\x0c\n\x04seed\x18\x08 \x01(\x04\x12\x38\n\nlogit_bias\x18\t \x03(\x0b\x32$.text_generation_server.v1.LogitBias\x12\x17\n\x0fwatermark_gamma\x18\n \x01(\x02\x12\x17\n\x0fwatermark_delta\x18\x0b \x01(\x02\"+\n\tLogitBias\x12\x10\n\x08token_id\x18\x01 \x01(\r\x12\x0c\n\x04\x62ias\x18\x02 \x01(\x02\">\n\x06\x43\x61ncel\x12\n\n\x02id\x18\x01 \x01(\x04\x12\x18\n\x0bkeep_tokens\x18\x02 \x01(\rH\x00\x88\x01\x01\x42\x0e\n\x0c_keep_tokens\"x\n\x0b\x45ngineEvent\x12/\n\x04step\x18\x01 \x01(\x0b\x32\x1f.text_generation_server.v1.StepH\x00\x12/\n\x04load\x18\x02 \x01(\x0b\x32\x1f.text_generation_server.v1.LoadH\x00\x42\x07\n\x05\x65vent\"\xea\x01\n\x04Step\x12\x30\n\x06tokens\x18\x01 \x03(\x0b\x32 .text_generation_server.v1.Token\x12\x35\n\x08\x66inished\x18\x02 \x03(\x0b\x32#.text_generation_server.v1.Finished\x12\x42\n\x0fprompt_logprobs\x18\x03 \x03(\x0b\x32).text_generation_server.v1.PromptLogprobs\x12\x35\n\x08progress\x18\x04 \x03(\x0b\x32#.text_generation_server.v1.Progress\"l\n\x0ePromptLogprobs\x12\x12\n\nrequest_id\x18\x01 \x01(\x04\x12\r\n\x05start\x18\x02 \x01(\r\x12\x37\n\x06tokens\x18\x03 \x03(\x0b\x32\'.text_generation_server.v1.TokenLogprob\"Q\n\x0cTokenLogprob\x12\x0f\n\x07logprob\x18\x01 \x01(\x02\x12\x30\n\x03top\x18\x02 \x03(\x0b\x32#.text_generation_server.v1.TopToken\"p\n\x08Progress\x12\x12\n\nrequest_id\x18\x01 \x01(\x04\x12\x15\n\rcached_tokens\x18\x02 \x01(\r\x12\x13\n\x0b\x64one_tokens\x18\x03 \x01(\r\x12\x14\n\x0ctotal_tokens\x18\x04 \x01(\r\x12\x0e\n\x06\x65ta_us\x18\x05 \x01(\x04\"\x7f\n\x05Token\x12\x12\n\nrequest_id\x18\x01 \x01(\x04\x12\r\n\x05index\x18\x02 \x01(\r\x12\x10\n\x08token_id\x18\x03 \x01(\r\x12\x0f\n\x07logprob\x18\x04 \x01(\x02\x12\x30\n\x03top\x18\x05 \x03(\x0b\x32#.text_generation_server.v1.TopToken\"-\n\x08TopToken\x12\x10\n\x08token_id\x18\x01 \x01(\r\x12\x0f\n\x07logprob\x18\x02 \x01(\x02\"\x99\x01\n\x08\x46inished\x12\x12\n\nrequest_id\x18\x01 \x01(\x04\x12;\n\ncompletion\x18\x02 \x01(\x0b\x32%.text_generation_server.v1.CompletionH\x00\x12\x31\n\x05\x65rror\x18\x03 \x01(\x0b\x32 .text_generation_server.v1.ErrorH\x00\x42\t\n\x07outcome\"\xab\x01\n\nCompletion\x12\x37\n\x06reason\x18\x01 \x01(\x0e\x32\'.text_generation_server.v1.FinishReason\x12\x15\n\rprompt_tokens\x18\x02 \x01(\r\x12\x18\n\x10generated_tokens\x18\x03 \x01(\r\x12\x33\n\x07receipt\x18\x04 \x01(\x0b\x32\".text_generation_server.v1.Receipt\"m\n\x07Receipt\x12\x15\n\rcached_tokens\x18\x01 \x01(\r\x12\x0f\n\x07wait_us\x18\x02 \x01(\x04\x12\x12\n\nprefill_us\x18\x03 \x01(\x04\x12\x11\n\tdecode_us\x18\x04 \x01(\x04\x12\x13\n\x0bpreemptions\x18\x05 \x01(\r\"_\n\x05\x45rror\x12\x32\n\x04\x63ode\x18\x01 \x01(\x0e\x32$.text_generation_server.v1.ErrorCode\x12\x0f\n\x07message\x18\x02 \x01(\t\x12\x11\n\tretryable\x18\x03 \x01(\x08\"\x8c\x03\n\x04Load\x12\x0e\n\x06\x63redit\x18\x01 \x01(\r\x12\x0f\n\x07waiting\x18\x02 \x01(\r\x12\x12\n\nprefilling\x18\x03 \x01(\r\x12\x10\n\x08\x64\x65\x63oding\x18\x04 \x01(\r\x12\x12\n\npages_free\x18\x05 \x01(\r\x12\x14\n\x0cpages_cached\x18\x06 \x01(\r\x12\x18\n\x10pages_referenced\x18\x07 \x01(\r\x12\r\n\x05steps\x18\x08 \x01(\x04\x12\x16\n\x0eprefill_tokens\x18\t \x01(\x04\x12\x15\n\rcached_tokens\x18\n \x01(\x04\x12\x18\n\x10generated_tokens\x18\x0b \x01(\x04\x12\x15\n\revicted_pages\x18\x0c \x01(\x04\x12\x13\n\x0bpreemptions\x18\r \x01(\x04\x12\x12\n\nexecute_us\x18\x0e \x01(\x04\x12\x0f\n\x07step_us\x18\x0f \x01(\x04\x12\x18\n\x10\x65xecute_total_us\x18\x10 \x01(\x04\x12\x14\n\x0cgap_total_us\x18\x11 \x01(\x04\x12\x12\n\ngap_cpu_us\x18\x12 \x01(\x04\x12\x0c\n\x04gaps\x18\x13 \x01(\x04*\x82\x01\n\x0c\x46inishReason\x12\x1d\n\x19\x46INISH_REASON_UNSPECIFIED\x10\x00\x12\x18\n\x14\x46INISH_REASON_LENGTH\x10\x01\x12\x1c\n\x18\x46INISH_REASON_STOP_TOKEN\x10\x02\x12\x1b\n\x17\x46INISH_REASON_CANCELLED\x10\x03*u\n\tErrorCode\x12\x1a\n\x16\x45RROR_CODE_UNSPECIFIED\x10\x00\x12\x16\n\x12\x45RROR_CODE_INVALID\x10\x01\x12\x16\n\x12\x45RROR_CODE_TIMEOUT\x10\x02\x12\x1c\n\x18\x45RROR_CODE_ENGINE_FAILED\x10\x03\x32\x9b\x02\n\x06\x45ngine\x12U\n\x04Info\x12&.text_generation_server.v1.InfoRequest\x1a%.text_generation_server.v1.EngineInfo\x12[\n\x06\x41ssets\x12(.text_generation_server.v1.AssetsRequest\x1a%.text_generation_server.v1.AssetChunk0\x01\x12]\n\x05Serve\x12(.text_generation_server.v1.RouterCommand\x1a&.text_generation_server.v1.EngineEvent(\x01\x30\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n&text_generation_server/pb/engine.proto\x12\x19text_generation_server.v1\"\r\n\x0bInfoRequest\"\xcf\x03\n\nEngineInfo\x12\x18\n\x10protocol_version\x18\x01 \x01(\r\x12\x0f\n\x07version\x18\x02 \x01(\t\x12\x10\n\x08model_id\x18\x03 \x01(\t\x12\x16\n\x0emodel_revision\x18\x04 \x01(\t\x12\x13\n\x0b\x66ingerprint\x18\x05 \x01(\t\x12\x10\n\x08\x65xecutor\x18\x06 \x01(\t\x12\x0e\n\x06\x64\x65vice\x18\x07 \x01(\t\x12\x0f\n\x07weights\x18\x08 \x01(\t\x12\x12\n\nvocab_size\x18\t \x01(\r\x12\x18\n\x10max_input_tokens\x18\n \x01(\r\x12\x18\n\x10max_total_tokens\x18\x0b \x01(\r\x12\x13\n\x0bpage_tokens\x18\x0c \x01(\r\x12\x11\n\tnum_pages\x18\r \x01(\r\x12\x12\n\npage_bytes\x18\x0e \x01(\x04\x12\x16\n\x0emax_batch_size\x18\x0f \x01(\r\x12\x17\n\x0fmax_step_tokens\x18\x10 \x01(\r\x12\x15\n\reos_token_ids\x18\x11 \x03(\r\x12\x11\n\tbos_token\x18\x12 \x01(\t\x12\x11\n\teos_token\x18\x13 \x01(\t\x12\x0e\n\x06\x61ssets\x18\x14 \x03(\t\x12\x10\n\x08hardware\x18\x15 \x01(\t\x12\x10\n\x08kv_dtype\x18\x16 \x01(\t\"\x0f\n\rAssetsRequest\"(\n\nAssetChunk\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0c\n\x04\x64\x61ta\x18\x02 \x01(\x0c\"\xb5\x01\n\rRouterCommand\x12\x31\n\x05hello\x18\x01 \x01(\x0b\x32 .text_generation_server.v1.HelloH\x00\x12\x31\n\x05\x61\x64mit\x18\x02 \x01(\x0b\x32 .text_generation_server.v1.AdmitH\x00\x12\x33\n\x06\x63\x61ncel\x18\x03 \x01(\x0b\x32!.text_generation_server.v1.CancelH\x00\x42\t\n\x07\x63ommand\"!\n\x05Hello\x12\x18\n\x10protocol_version\x18\x01 \x01(\r\"=\n\x05\x41\x64mit\x12\x34\n\x08requests\x18\x01 \x03(\x0b\x32\".text_generation_server.v1.Request\"\xd8\x02\n\x07Request\x12\n\n\x02id\x18\x01 \x01(\x04\x12\x0e\n\x06tokens\x18\x02 \x01(\x0c\x12\x16\n\x0egenerated_from\x18\x03 \x01(\r\x12\x16\n\x0emax_new_tokens\x18\x04 \x01(\r\x12\x35\n\x08sampling\x18\x05 \x01(\x0b\x32#.text_generation_server.v1.Sampling\x12\x16\n\x0estop_token_ids\x18\x06 \x03(\r\x12\x14\n\x0ctop_n_tokens\x18\x07 \x01(\r\x12\x36\n\x07\x64omains\x18\x08 \x03(\x0b\x32%.text_generation_server.v1.DomainSpan\x12\x12\n\ntimeout_ms\x18\t \x01(\x04\x12\x0f\n\x07grammar\x18\n \x01(\t\x12\x17\n\x0fprompt_logprobs\x18\x0b \x01(\x08\x12\x10\n\x08progress\x18\x0c \x01(\x08\x12\x14\n\x0cx_request_id\x18\r \x01(\t\",\n\nDomainSpan\x12\x0e\n\x06\x64omain\x18\x01 \x01(\x04\x12\x0e\n\x06length\x18\x02 \x01(\r\"\x9b\x02\n\x08Sampling\x12\x13\n\x0btemperature\x18\x01 \x01(\x02\x12\r\n\x05top_k\x18\x02 \x01(\r\x12\r\n\x05top_p\x18\x03 \x01(\x02\x12\x11\n\ttypical_p\x18\x04 \x01(\x02\x12\x1a\n\x12repetition_penalty\x18\x05 \x01(\x02\x12\x19\n\x11\x66requency_penalty\x18\x06 \x01(\x02\x12\x18\n\x10presence_penalty\x18\x07 \x01(\x02\x12\x0c\n\x04seed\x18\x08 \x01(\x04\x12\x38\n\nlogit_bias\x18\t \x03(\x0b\x32$.text_generation_server.v1.LogitBias\x12\x17\n\x0fwatermark_gamma\x18\n \x01(\x02\x12\x17\n\x0fwatermark_delta\x18\x0b \x01(\x02\"+\n\tLogitBias\x12\x10\n\x08token_id\x18\x01 \x01(\r\x12\x0c\n\x04\x62ias\x18\x02 \x01(\x02\">\n\x06\x43\x61ncel\x12\n\n\x02id\x18\x01 \x01(\x04\x12\x18\n\x0bkeep_tokens\x18\x02 \x01(\rH\x00\x88\x01\x01\x42\x0e\n\x0c_keep_tokens\"x\n\x0b\x45ngineEvent\x12/\n\x04step\x18\x01 \x01(\x0b\x32\x1f.text_generation_server.v1.StepH\x00\x12/\n\x04load\x18\x02 \x01(\x0b\x32\x1f.text_generation_server.v1.LoadH\x00\x42\x07\n\x05\x65vent\"\xea\x01\n\x04Step\x12\x30\n\x06tokens\x18\x01 \x03(\x0b\x32 .text_generation_server.v1.Token\x12\x35\n\x08\x66inished\x18\x02 \x03(\x0b\x32#.text_generation_server.v1.Finished\x12\x42\n\x0fprompt_logprobs\x18\x03 \x03(\x0b\x32).text_generation_server.v1.PromptLogprobs\x12\x35\n\x08progress\x18\x04 \x03(\x0b\x32#.text_generation_server.v1.Progress\"l\n\x0ePromptLogprobs\x12\x12\n\nrequest_id\x18\x01 \x01(\x04\x12\r\n\x05start\x18\x02 \x01(\r\x12\x37\n\x06tokens\x18\x03 \x03(\x0b\x32\'.text_generation_server.v1.TokenLogprob\"Q\n\x0cTokenLogprob\x12\x0f\n\x07logprob\x18\x01 \x01(\x02\x12\x30\n\x03top\x18\x02 \x03(\x0b\x32#.text_generation_server.v1.TopToken\"p\n\x08Progress\x12\x12\n\nrequest_id\x18\x01 \x01(\x04\x12\x15\n\rcached_tokens\x18\x02 \x01(\r\x12\x13\n\x0b\x64one_tokens\x18\x03 \x01(\r\x12\x14\n\x0ctotal_tokens\x18\x04 \x01(\r\x12\x0e\n\x06\x65ta_us\x18\x05 \x01(\x04\"\x7f\n\x05Token\x12\x12\n\nrequest_id\x18\x01 \x01(\x04\x12\r\n\x05index\x18\x02 \x01(\r\x12\x10\n\x08token_id\x18\x03 \x01(\r\x12\x0f\n\x07logprob\x18\x04 \x01(\x02\x12\x30\n\x03top\x18\x05 \x03(\x0b\x32#.text_generation_server.v1.TopToken\"-\n\x08TopToken\x12\x10\n\x08token_id\x18\x01 \x01(\r\x12\x0f\n\x07logprob\x18\x02 \x01(\x02\"\x99\x01\n\x08\x46inished\x12\x12\n\nrequest_id\x18\x01 \x01(\x04\x12;\n\ncompletion\x18\x02 \x01(\x0b\x32%.text_generation_server.v1.CompletionH\x00\x12\x31\n\x05\x65rror\x18\x03 \x01(\x0b\x32 .text_generation_server.v1.ErrorH\x00\x42\t\n\x07outcome\"\xab\x01\n\nCompletion\x12\x37\n\x06reason\x18\x01 \x01(\x0e\x32\'.text_generation_server.v1.FinishReason\x12\x15\n\rprompt_tokens\x18\x02 \x01(\r\x12\x18\n\x10generated_tokens\x18\x03 \x01(\r\x12\x33\n\x07receipt\x18\x04 \x01(\x0b\x32\".text_generation_server.v1.Receipt\"m\n\x07Receipt\x12\x15\n\rcached_tokens\x18\x01 \x01(\r\x12\x0f\n\x07wait_us\x18\x02 \x01(\x04\x12\x12\n\nprefill_us\x18\x03 \x01(\x04\x12\x11\n\tdecode_us\x18\x04 \x01(\x04\x12\x13\n\x0bpreemptions\x18\x05 \x01(\r\"_\n\x05\x45rror\x12\x32\n\x04\x63ode\x18\x01 \x01(\x0e\x32$.text_generation_server.v1.ErrorCode\x12\x0f\n\x07message\x18\x02 \x01(\t\x12\x11\n\tretryable\x18\x03 \x01(\x08\"\x8c\x03\n\x04Load\x12\x0e\n\x06\x63redit\x18\x01 \x01(\r\x12\x0f\n\x07waiting\x18\x02 \x01(\r\x12\x12\n\nprefilling\x18\x03 \x01(\r\x12\x10\n\x08\x64\x65\x63oding\x18\x04 \x01(\r\x12\x12\n\npages_free\x18\x05 \x01(\r\x12\x14\n\x0cpages_cached\x18\x06 \x01(\r\x12\x18\n\x10pages_referenced\x18\x07 \x01(\r\x12\r\n\x05steps\x18\x08 \x01(\x04\x12\x16\n\x0eprefill_tokens\x18\t \x01(\x04\x12\x15\n\rcached_tokens\x18\n \x01(\x04\x12\x18\n\x10generated_tokens\x18\x0b \x01(\x04\x12\x15\n\revicted_pages\x18\x0c \x01(\x04\x12\x13\n\x0bpreemptions\x18\r \x01(\x04\x12\x12\n\nexecute_us\x18\x0e \x01(\x04\x12\x0f\n\x07step_us\x18\x0f \x01(\x04\x12\x18\n\x10\x65xecute_total_us\x18\x10 \x01(\x04\x12\x14\n\x0cgap_total_us\x18\x11 \x01(\x04\x12\x12\n\ngap_cpu_us\x18\x12 \x01(\x04\x12\x0c\n\x04gaps\x18\x13 \x01(\x04*\x82\x01\n\x0c\x46inishReason\x12\x1d\n\x19\x46INISH_REASON_UNSPECIFIED\x10\x00\x12\x18\n\x14\x46INISH_REASON_LENGTH\x10\x01\x12\x1c\n\x18\x46INISH_REASON_STOP_TOKEN\x10\x02\x12\x1b\n\x17\x46INISH_REASON_CANCELLED\x10\x03*u\n\tErrorCode\x12\x1a\n\x16\x45RROR_CODE_UNSPECIFIED\x10\x00\x12\x16\n\x12\x45RROR_CODE_INVALID\x10\x01\x12\x16\n\x12\x45RROR_CODE_TIMEOUT\x10\x02\x12\x1c\n\x18\x45RROR_CODE_ENGINE_FAILED\x10\x03\x32\x9b\x02\n\x06\x45ngine\x12U\n\x04Info\x12&.text_generation_server.v1.InfoRequest\x1a%.text_generation_server.v1.EngineInfo\x12[\n\x06\x41ssets\x12(.text_generation_server.v1.AssetsRequest\x1a%.text_generation_server.v1.AssetChunk0\x01\x12]\n\x05Serve\x12(.text_generation_server.v1.RouterCommand\x1a&.text_generation_server.v1.EngineEvent(\x01\x30\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'text_generation_server.pb.engine_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_FINISHREASON']._serialized_start=3437
-  _globals['_FINISHREASON']._serialized_end=3567
-  _globals['_ERRORCODE']._serialized_start=3569
-  _globals['_ERRORCODE']._serialized_end=3686
+  _globals['_FINISHREASON']._serialized_start=3459
+  _globals['_FINISHREASON']._serialized_end=3589
+  _globals['_ERRORCODE']._serialized_start=3591
+  _globals['_ERRORCODE']._serialized_end=3708
   _globals['_INFOREQUEST']._serialized_start=69
   _globals['_INFOREQUEST']._serialized_end=82
   _globals['_ENGINEINFO']._serialized_start=85
@@ -50,39 +50,39 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_ADMIT']._serialized_start=828
   _globals['_ADMIT']._serialized_end=889
   _globals['_REQUEST']._serialized_start=892
-  _globals['_REQUEST']._serialized_end=1214
-  _globals['_DOMAINSPAN']._serialized_start=1216
-  _globals['_DOMAINSPAN']._serialized_end=1260
-  _globals['_SAMPLING']._serialized_start=1263
-  _globals['_SAMPLING']._serialized_end=1546
-  _globals['_LOGITBIAS']._serialized_start=1548
-  _globals['_LOGITBIAS']._serialized_end=1591
-  _globals['_CANCEL']._serialized_start=1593
-  _globals['_CANCEL']._serialized_end=1655
-  _globals['_ENGINEEVENT']._serialized_start=1657
-  _globals['_ENGINEEVENT']._serialized_end=1777
-  _globals['_STEP']._serialized_start=1780
-  _globals['_STEP']._serialized_end=2014
-  _globals['_PROMPTLOGPROBS']._serialized_start=2016
-  _globals['_PROMPTLOGPROBS']._serialized_end=2124
-  _globals['_TOKENLOGPROB']._serialized_start=2126
-  _globals['_TOKENLOGPROB']._serialized_end=2207
-  _globals['_PROGRESS']._serialized_start=2209
-  _globals['_PROGRESS']._serialized_end=2321
-  _globals['_TOKEN']._serialized_start=2323
-  _globals['_TOKEN']._serialized_end=2450
-  _globals['_TOPTOKEN']._serialized_start=2452
-  _globals['_TOPTOKEN']._serialized_end=2497
-  _globals['_FINISHED']._serialized_start=2500
-  _globals['_FINISHED']._serialized_end=2653
-  _globals['_COMPLETION']._serialized_start=2656
-  _globals['_COMPLETION']._serialized_end=2827
-  _globals['_RECEIPT']._serialized_start=2829
-  _globals['_RECEIPT']._serialized_end=2938
-  _globals['_ERROR']._serialized_start=2940
-  _globals['_ERROR']._serialized_end=3035
-  _globals['_LOAD']._serialized_start=3038
-  _globals['_LOAD']._serialized_end=3434
-  _globals['_ENGINE']._serialized_start=3689
-  _globals['_ENGINE']._serialized_end=3972
+  _globals['_REQUEST']._serialized_end=1236
+  _globals['_DOMAINSPAN']._serialized_start=1238
+  _globals['_DOMAINSPAN']._serialized_end=1282
+  _globals['_SAMPLING']._serialized_start=1285
+  _globals['_SAMPLING']._serialized_end=1568
+  _globals['_LOGITBIAS']._serialized_start=1570
+  _globals['_LOGITBIAS']._serialized_end=1613
+  _globals['_CANCEL']._serialized_start=1615
+  _globals['_CANCEL']._serialized_end=1677
+  _globals['_ENGINEEVENT']._serialized_start=1679
+  _globals['_ENGINEEVENT']._serialized_end=1799
+  _globals['_STEP']._serialized_start=1802
+  _globals['_STEP']._serialized_end=2036
+  _globals['_PROMPTLOGPROBS']._serialized_start=2038
+  _globals['_PROMPTLOGPROBS']._serialized_end=2146
+  _globals['_TOKENLOGPROB']._serialized_start=2148
+  _globals['_TOKENLOGPROB']._serialized_end=2229
+  _globals['_PROGRESS']._serialized_start=2231
+  _globals['_PROGRESS']._serialized_end=2343
+  _globals['_TOKEN']._serialized_start=2345
+  _globals['_TOKEN']._serialized_end=2472
+  _globals['_TOPTOKEN']._serialized_start=2474
+  _globals['_TOPTOKEN']._serialized_end=2519
+  _globals['_FINISHED']._serialized_start=2522
+  _globals['_FINISHED']._serialized_end=2675
+  _globals['_COMPLETION']._serialized_start=2678
+  _globals['_COMPLETION']._serialized_end=2849
+  _globals['_RECEIPT']._serialized_start=2851
+  _globals['_RECEIPT']._serialized_end=2960
+  _globals['_ERROR']._serialized_start=2962
+  _globals['_ERROR']._serialized_end=3057
+  _globals['_LOAD']._serialized_start=3060
+  _globals['_LOAD']._serialized_end=3456
+  _globals['_ENGINE']._serialized_start=3711
+  _globals['_ENGINE']._serialized_end=3994
 # @@protoc_insertion_point(module_scope)

@@ -116,7 +116,7 @@ class Admit(_message.Message):
     def __init__(self, requests: _Optional[_Iterable[_Union[Request, _Mapping]]] = ...) -> None: ...
 
 class Request(_message.Message):
-    __slots__ = ("id", "tokens", "generated_from", "max_new_tokens", "sampling", "stop_token_ids", "top_n_tokens", "domains", "timeout_ms", "grammar", "prompt_logprobs", "progress")
+    __slots__ = ("id", "tokens", "generated_from", "max_new_tokens", "sampling", "stop_token_ids", "top_n_tokens", "domains", "timeout_ms", "grammar", "prompt_logprobs", "progress", "x_request_id")
     ID_FIELD_NUMBER: _ClassVar[int]
     TOKENS_FIELD_NUMBER: _ClassVar[int]
     GENERATED_FROM_FIELD_NUMBER: _ClassVar[int]
@@ -129,6 +129,7 @@ class Request(_message.Message):
     GRAMMAR_FIELD_NUMBER: _ClassVar[int]
     PROMPT_LOGPROBS_FIELD_NUMBER: _ClassVar[int]
     PROGRESS_FIELD_NUMBER: _ClassVar[int]
+    X_REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
     id: int
     tokens: bytes
     generated_from: int
@@ -141,7 +142,8 @@ class Request(_message.Message):
     grammar: str
     prompt_logprobs: bool
     progress: bool
-    def __init__(self, id: _Optional[int] = ..., tokens: _Optional[bytes] = ..., generated_from: _Optional[int] = ..., max_new_tokens: _Optional[int] = ..., sampling: _Optional[_Union[Sampling, _Mapping]] = ..., stop_token_ids: _Optional[_Iterable[int]] = ..., top_n_tokens: _Optional[int] = ..., domains: _Optional[_Iterable[_Union[DomainSpan, _Mapping]]] = ..., timeout_ms: _Optional[int] = ..., grammar: _Optional[str] = ..., prompt_logprobs: _Optional[bool] = ..., progress: _Optional[bool] = ...) -> None: ...
+    x_request_id: str
+    def __init__(self, id: _Optional[int] = ..., tokens: _Optional[bytes] = ..., generated_from: _Optional[int] = ..., max_new_tokens: _Optional[int] = ..., sampling: _Optional[_Union[Sampling, _Mapping]] = ..., stop_token_ids: _Optional[_Iterable[int]] = ..., top_n_tokens: _Optional[int] = ..., domains: _Optional[_Iterable[_Union[DomainSpan, _Mapping]]] = ..., timeout_ms: _Optional[int] = ..., grammar: _Optional[str] = ..., prompt_logprobs: _Optional[bool] = ..., progress: _Optional[bool] = ..., x_request_id: _Optional[str] = ...) -> None: ...
 
 class DomainSpan(_message.Message):
     __slots__ = ("domain", "length")

@@ -10,12 +10,12 @@ use futures::{StreamExt, TryStreamExt};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use procfs::process::Process;
 use serde_json::{Value, json};
-use text_generation_router::mock_shard::{Answer, End, MockShard, Options};
+use text_generation_router::mock_shard::{self, Answer, End, MockShard, Options};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::process::{Child, Command};
 
-use super::{goal, point, servers, settle};
+use super::{goal, point, settle};
 use crate::launch::free_port;
 use crate::stats::rounded;
 
@@ -68,7 +68,7 @@ fn raise_file_limit() -> Result<()> {
 
 /// A router process, which ends when the handle is dropped, and where it answers.
 async fn start(router: &Path, folder: &Path, shard_address: &str) -> Result<(Child, SocketAddr)> {
-    let mut config = servers::config(shard_address);
+    let mut config = mock_shard::config(shard_address);
     config.router.port = free_port()?;
     config.router.http.max_connections = STREAMS + SPARE;
     config.router.limits.max_concurrent_requests = STREAMS + SPARE;

@@ -3,6 +3,7 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 
+use text_generation_router::logging::Log;
 use tracing_subscriber::filter::Targets;
 
 use super::*;
@@ -81,6 +82,7 @@ fn shells(script: &str, ranks: u32) -> (Supervisor, watch::Sender<Readiness>, te
         program: program.into(),
         config: run_dir.path().join("config.json"),
         output: Output::Plain,
+        log: Log::open().writer(),
         level: ShardLevel::of(&Targets::new()),
     };
     let spec = GroupSpec {
@@ -164,7 +166,7 @@ async fn a_shard_killed_takes_its_own_children_with_it() {
             sleep(Duration::from_millis(10)).await;
         }
     };
-    timeout(Duration::from_secs(5), gone)
+    timeout(START, gone)
         .await
         .expect("the grandchild is killed");
 }

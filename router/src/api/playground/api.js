@@ -65,11 +65,13 @@ async function reach(path, options) {
 
 const gone = (detail) => new Problem("gone", "The server is gone", detail);
 
-const messageOf = (body) => body?.error?.message ?? body?.error ?? "It did not say why.";
+/** What the server said, as a sentence of a page; a name of a field at its start stays as it is. */
+const messageOf = (body) => String(body?.error?.message ?? body?.error ?? "It did not say why.")
+  .replace(/^[a-z]+(?=\s)/, (word) => word[0].toUpperCase() + word.slice(1));
 
 async function problemOf(response, key) {
   const body = await response.json().catch(() => null);
-  const detail = String(messageOf(body));
+  const detail = messageOf(body);
   const wait = Number(response.headers.get("retry-after")) || 0;
   if (response.status === 401) {
     const title = key ? "The server does not know this API key" : "The server asks for an API key";

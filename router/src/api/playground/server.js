@@ -142,6 +142,7 @@ function setHealth(state, words) {
   byId("health-dot").dataset.state = state;
   if (words) byId("model-name").textContent = words;
   byId("panel").toggleAttribute("data-stale", state !== "up");
+  byId("glance").hidden = state !== "up";
 }
 
 function drawLoad(numbers) {

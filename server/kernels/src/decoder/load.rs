@@ -6,24 +6,11 @@ use std::sync::Mutex;
 use super::model::{Layer, Model, Part, Projection};
 use super::spec::{QkNorm, Spec};
 use super::{LoadError, Options};
-use crate::matmul::{Arena, Arrangement, Matrix, Packing, Source, SourceKind, WeightKind};
+use crate::matmul::{Arena, Arrangement, Matrix, Packing, Source, WeightKind};
 use crate::threads::Team;
 
 /// A model's tensors by Hugging Face's names; a vector is a matrix of one row.
 pub type Tensors<'a> = HashMap<String, Source<'a>>;
-
-/// What weights are packed to.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum WeightChoice {
-    /// What the source is: see [`WeightKind::natural`].
-    Natural,
-    /// bfloat16.
-    Bf16,
-    /// 8 bits.
-    Int8,
-    /// 4 bits, but 8 for embedding and head; sources of 4 bits as they are.
-    Int4,
-}
 
 impl Model {
     /// Packs the weights with all threads of the team.
@@ -153,7 +140,7 @@ impl<'a, 't> Loader<'a, 't> {
     fn embedding(&mut self) -> Result<Matrix, LoadError> {
         let name = "model.embed_tokens";
         let source = self.matrix(name, self.spec.vocab_size, self.spec.hidden_size)?;
-        let kind = self.outer_kind(source.kind());
+        let kind = self.options.weights.outer(source.kind());
         self.pack(kind, &[source], Arrangement::Stacked, name)
     }
 
@@ -163,7 +150,7 @@ impl<'a, 't> Loader<'a, 't> {
             false => "lm_head",
         };
         let source = self.matrix(name, self.spec.vocab_size, self.spec.hidden_size)?;
-        let kind = self.outer_kind(source.kind());
+        let kind = self.options.weights.outer(source.kind());
         let matrix = self.pack(kind, &[source], Arrangement::Stacked, name)?;
         Ok(Projection::whole(matrix))
     }
@@ -183,7 +170,7 @@ impl<'a, 't> Loader<'a, 't> {
             .collect::<Result<Vec<_>, _>>()?;
         let kinds: Vec<_> = sources
             .iter()
-            .map(|source| self.inner_kind(source.kind()))
+            .map(|source| self.options.weights.inner(source.kind()))
             .collect();
         let mut start = 0;
         for group in kinds.chunk_by(PartialEq::eq) {
@@ -217,13 +204,7 @@ impl<'a, 't> Loader<'a, 't> {
     ) -> Result<Projection, LoadError> {
         let gate = self.matrix(&names[0], rows, cols)?;
         let up = self.matrix(&names[1], rows, cols)?;
-        let kinds = [gate, up].map(|source| self.inner_kind(source.kind()));
-        // An output of one is computed beside its factor of the other: both must be of one kind.
-        let kind = if kinds[0] == kinds[1] {
-            kinds[0]
-        } else {
-            WeightKind::Int8
-        };
+        let kind = self.options.weights.gate_up([gate.kind(), up.kind()]);
         let matrix = self.pack(kind, &[gate, up], Arrangement::GateUp, &names.join(", "))?;
         let names = names.each_ref().map(String::as_str);
         let matrix = self.with_biases(matrix, &names, self.spec.mlp_bias)?;
@@ -273,29 +254,6 @@ impl<'a, 't> Loader<'a, 't> {
             .into_inner()
             .unwrap_or_else(|lock| lock.into_inner());
         outcome.and_then(|()| packing.finish()).map_err(failed)
-    }
-
-    /// The kind of the weights between embedding and head.
-    fn inner_kind(&self, source: SourceKind) -> WeightKind {
-        let natural = WeightKind::natural(source);
-        let is_int4 = matches!(natural, WeightKind::Int4Group | WeightKind::Int4Wide);
-        match self.options.weights {
-            WeightChoice::Natural => natural,
-            WeightChoice::Bf16 => WeightKind::Bf16,
-            WeightChoice::Int4 if is_int4 => natural,
-            WeightChoice::Int4 => WeightKind::Int4Group,
-            WeightChoice::Int8 => eight_bits(natural),
-        }
-    }
-
-    /// The kind of embedding and head, which 4 bits would spoil.
-    fn outer_kind(&self, source: SourceKind) -> WeightKind {
-        let natural = WeightKind::natural(source);
-        match self.options.weights {
-            WeightChoice::Natural => natural,
-            WeightChoice::Bf16 => WeightKind::Bf16,
-            WeightChoice::Int8 | WeightChoice::Int4 => eight_bits(natural),
-        }
     }
 
     fn norm_if(
@@ -355,13 +313,5 @@ impl<'a, 't> Loader<'a, 't> {
             expected_rows,
             expected_cols,
         })
-    }
-}
-
-/// 8 bits, those of the source if it has them.
-fn eight_bits(natural: WeightKind) -> WeightKind {
-    match natural {
-        WeightKind::Int8Group => WeightKind::Int8Group,
-        _ => WeightKind::Int8,
     }
 }

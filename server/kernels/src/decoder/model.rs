@@ -128,6 +128,18 @@ impl Model {
     }
 }
 
+/// Kinds of the layers' weights and of the head's, for people to read.
+pub(super) fn kinds_text(layers: &BTreeSet<WeightKind>, head: &BTreeSet<WeightKind>) -> String {
+    let text = |kinds: &BTreeSet<WeightKind>| {
+        let names: Vec<_> = kinds.iter().map(ToString::to_string).collect();
+        names.join(" and ")
+    };
+    match head == layers {
+        true => text(layers),
+        false => format!("{} + {} head", text(layers), text(head)),
+    }
+}
+
 impl Projection {
     /// All outputs in one matrix.
     pub(super) fn whole(matrix: Matrix) -> Self {

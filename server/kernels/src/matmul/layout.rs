@@ -50,7 +50,7 @@ impl WeightKind {
     ];
 
     /// What weights of a source become unless told otherwise: nothing is lost where the source has
-    /// at most 4 bits or is Q8_0; 5 and 6 bits become rotated 8 bits; floats become bfloat16.
+    /// at most 4 bits or 8; 5 and 6 bits become rotated 8 bits; floats become bfloat16.
     #[must_use]
     pub fn natural(source: SourceKind) -> Self {
         match source {
@@ -58,7 +58,7 @@ impl WeightKind {
             SourceKind::Q8_0 => Self::Int8Group,
             SourceKind::Q4_0 | SourceKind::Q4_1 => Self::Int4Group,
             SourceKind::Q4K | SourceKind::Int4 { .. } => Self::Int4Wide,
-            SourceKind::Q5_0 | SourceKind::Q5K | SourceKind::Q6K => Self::Int8,
+            SourceKind::Int8 | SourceKind::Q5_0 | SourceKind::Q5K | SourceKind::Q6K => Self::Int8,
         }
     }
 

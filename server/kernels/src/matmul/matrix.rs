@@ -72,7 +72,7 @@ impl Matrix {
     /// Bytes of memory.
     #[must_use]
     pub fn bytes(&self) -> usize {
-        self.num_panels() * self.kind.panel_bytes(self.cols)
+        packed_bytes(self.kind, self.arrangement, self.rows, self.cols)
     }
 
     /// The panels of one of `threads` threads: those packed into its arena, none where it has none;
@@ -121,6 +121,12 @@ impl Matrix {
         let bias = self.bias.as_ref()?;
         Some(&bias[panel * PANEL..][..PANEL])
     }
+}
+
+/// Bytes of memory that weights [rows, cols] take once they are packed.
+#[must_use]
+pub fn packed_bytes(kind: WeightKind, arrangement: Arrangement, rows: usize, cols: usize) -> usize {
+    num_panels(arrangement, rows) * kind.panel_bytes(cols)
 }
 
 /// Panels of `rows` outputs.

@@ -2,6 +2,7 @@
 #![expect(unsafe_code, reason = "threads write their panels of one buffer")]
 
 mod encode;
+mod quantize;
 #[cfg(test)]
 mod tests;
 mod tile;
@@ -9,6 +10,7 @@ mod tile;
 use std::ops::Range;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+pub use self::quantize::{QuantizeError, quantize};
 use self::tile::Column;
 pub(super) use self::tile::unpack_row;
 use super::arena::Arena;

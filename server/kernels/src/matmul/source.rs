@@ -7,6 +7,8 @@ mod tests;
 use half::bf16;
 
 use super::layout::CHUNK;
+use crate::hadamard;
+use crate::simd::Isa;
 
 /// The encoding of a source. Those named Q are the blocks of GGUF files.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -31,6 +33,9 @@ pub enum SourceKind {
     Q5K,
     /// 256 values in 16 groups with 8-bit scales.
     Q6K,
+    /// A whole row: signed bytes behind the rotation of `WeightKind::Int8`, then their scale f32.
+    /// What [`quantize`](super::quantize) makes of floats.
+    Int8,
     /// Nibbles along K, the first in the low half; for each `group` values scale f16 and zero u8
     /// apart: AWQ and GPTQ, once put in order.
     Int4 {
@@ -104,11 +109,12 @@ pub(super) struct Group8 {
 }
 
 impl SourceKind {
-    /// Values and bytes of a block.
+    /// Values and bytes of a block, what belongs to whole rows apart.
     const fn block(self) -> (usize, usize) {
         match self {
             Self::F32 => (1, 4),
             Self::F16 | Self::Bf16 => (1, 2),
+            Self::Int8 => (1, 1),
             Self::Q8_0 => (32, 34),
             Self::Q4_0 => (32, 18),
             Self::Q4_1 => (32, 20),
@@ -118,6 +124,16 @@ impl SourceKind {
             Self::Q6K => (256, 210),
             Self::Int4 { group } => (group, group / 2),
         }
+    }
+
+    /// Bytes of a row of whole blocks.
+    pub(super) const fn row_bytes(self, cols: usize) -> usize {
+        let (block, bytes) = self.block();
+        let tail = match self {
+            Self::Int8 => 4,
+            _ => 0,
+        };
+        cols / block * bytes + tail
     }
 }
 
@@ -171,31 +187,33 @@ impl<'a> Source<'a> {
 
     fn check(&self) -> Result<(), SourceError> {
         let (rows, cols) = (self.rows, self.cols);
-        let (block, bytes) = self.kind.block();
+        let (block, _) = self.kind.block();
         if block == 0 || matches!(self.kind, SourceKind::Int4 { .. }) && block % CHUNK != 0 {
             return Err(SourceError::Group(block));
         }
         if cols % block != 0 {
             return Err(SourceError::Columns { cols, block });
         }
-        let blocks = rows.checked_mul(cols / block);
-        let length = |what, found: usize, bytes: usize| {
-            let expected = blocks.and_then(|blocks| blocks.checked_mul(bytes));
-            match expected.ok_or(SourceError::Size { rows, cols })? {
-                expected if expected == found => Ok(()),
-                expected => Err(SourceError::Length {
-                    what,
-                    found,
-                    expected,
-                    rows,
-                    cols,
-                }),
-            }
+        let length = |what, found: usize, row_bytes: usize| match rows
+            .checked_mul(row_bytes)
+            .ok_or(SourceError::Size { rows, cols })?
+        {
+            expected if expected == found => Ok(()),
+            expected => Err(SourceError::Length {
+                what,
+                found,
+                expected,
+                rows,
+                cols,
+            }),
         };
-        let apart = usize::from(matches!(self.kind, SourceKind::Int4 { .. }));
-        length("weights", self.data.len(), bytes)?;
-        length("scales", self.scales.len(), 2 * apart)?;
-        length("zeros", self.zeros.len(), apart)
+        let groups = match self.kind {
+            SourceKind::Int4 { group } => cols / group,
+            _ => 0,
+        };
+        length("weights", self.data.len(), self.kind.row_bytes(cols))?;
+        length("scales", self.scales.len(), 2 * groups)?;
+        length("zeros", self.zeros.len(), groups)
     }
 
     /// The encoding.
@@ -229,6 +247,12 @@ impl<'a> Source<'a> {
         if let Some(groups) = self.groups8(row) {
             let parts = out.chunks_exact_mut(CHUNK);
             return groups.zip(parts).for_each(|(group, out)| group.write(out));
+        }
+        if let Some((codes, scale)) = self.codes8(row) {
+            for (out, &code) in out.iter_mut().zip(codes) {
+                *out = scale * f32::from(code.cast_signed());
+            }
+            return hadamard::rotate(Isa::detect(), out);
         }
         let read: fn(&[u8], &mut [f32]) = match self.kind {
             SourceKind::F32 => |x, out| out[0] = f32::from_le_bytes([x[0], x[1], x[2], x[3]]),
@@ -284,9 +308,17 @@ impl<'a> Source<'a> {
             .then(|| self.row_bytes(row).chunks_exact(34).map(ggml::q8_0))
     }
 
+    /// One row as rotated 8-bit codes, signed, and their scale, if it has such.
+    pub(super) fn codes8(&self, row: usize) -> Option<(&'a [u8], f32)> {
+        if self.kind != SourceKind::Int8 {
+            return None;
+        }
+        let (codes, scale) = self.row_bytes(row).split_last_chunk()?;
+        Some((codes, f32::from_le_bytes(*scale)))
+    }
+
     fn row_bytes(&self, row: usize) -> &'a [u8] {
-        let (block, bytes) = self.kind.block();
-        let length = self.cols / block * bytes;
+        let length = self.kind.row_bytes(self.cols);
         &self.data[row * length..(row + 1) * length]
     }
 }

@@ -3,7 +3,7 @@
 use half::{bf16, f16};
 
 use super::super::{Arena, Arrangement, Matrix, Source, SourceError, SourceKind, WeightKind};
-use super::{PackError, Packing};
+use super::{PackError, Packing, QuantizeError, quantize};
 use crate::simd::Isa;
 
 /// Bytes without pattern.
@@ -295,4 +295,44 @@ fn sources_of_the_wrong_length_are_refused() {
     assert_eq!(group, SourceError::Group(48));
     assert!(Source::int4((1, 0), 0, &[], &[], &[]).is_err());
     assert!(Source::int4((1, 64), 64, &data[..32], &data[..1], &data[..1]).is_err());
+}
+
+#[test]
+fn quantized_rows_pack_to_the_panels_of_their_source() {
+    // The rotation is in blocks of 32 and of 1.
+    for (kind, to, cols) in [
+        (WeightKind::Int8, SourceKind::Int8, 96),
+        (WeightKind::Int8, SourceKind::Int8, 45),
+        (WeightKind::Int4Group, SourceKind::Q4_1, 96),
+    ] {
+        let rows = 35;
+        let floats = |x: &u8| bf16::from_f32(f32::from(*x) / 100.0 - 1.2).to_le_bytes();
+        let data: Vec<u8> = noise(rows * cols).iter().flat_map(floats).collect();
+        let source = Source::new(SourceKind::Bf16, rows, cols, &data).unwrap();
+        let quantized = quantize(Isa::detect(), &source, to).unwrap();
+        let again = Source::new(to, rows, cols, &quantized).unwrap();
+        assert_eq!(WeightKind::natural(to), kind);
+        let [one, other] = [source, again].map(|source| pack(kind, source).unwrap());
+        assert_eq!(packed_rows(&one), packed_rows(&other), "{to:?} {cols}");
+        assert_eq!(packed_rows(&other), rows_of(&again), "{to:?} {cols}");
+    }
+}
+
+#[test]
+fn what_cannot_be_quantized_is_refused() {
+    let data: Vec<u8> = [1.0, f32::NAN]
+        .iter()
+        .flat_map(|x| x.to_le_bytes())
+        .collect();
+    let source = Source::new(SourceKind::F32, 2, 1, &data).unwrap();
+    let refusal = |to| quantize(Isa::detect(), &source, to).unwrap_err();
+    assert_eq!(refusal(SourceKind::Int8), QuantizeError::NotFinite);
+    assert_eq!(
+        refusal(SourceKind::Q4_1),
+        QuantizeError::Columns { cols: 1 }
+    );
+    assert_eq!(
+        refusal(SourceKind::Q6K),
+        QuantizeError::Kind(SourceKind::Q6K)
+    );
 }

@@ -47,9 +47,7 @@ impl Column {
                 all(pairs.map(|(tile, values)| put_bf16(tile, column, values)))
             }
             WeightKind::Int8 => {
-                source.row(row, &mut self.values);
-                hadamard::rotate(self.isa, &mut self.values);
-                let scale = encode::int8(self.isa, &self.values, &mut self.codes);
+                let scale = self.codes8(source, row);
                 for (tile, codes) in tiles.zip(self.codes.chunks(CHUNK)) {
                     put_codes8(tile, column, codes);
                 }
@@ -83,6 +81,22 @@ impl Column {
                 }
             }
         }
+    }
+}
+
+impl Column {
+    /// Has `codes` hold a row, and gives their scale.
+    fn codes8(&mut self, source: &Source<'_>, row: usize) -> f32 {
+        if let Some((codes, scale)) = source.codes8(row) {
+            self.codes.clear();
+            self.codes
+                .extend(codes.iter().map(|code| code.cast_signed()));
+            self.codes.resize(codes.len().next_multiple_of(CHUNK), 0);
+            return scale;
+        }
+        source.row(row, &mut self.values);
+        hadamard::rotate(self.isa, &mut self.values);
+        encode::int8(self.isa, &self.values, &mut self.codes)
     }
 }
 
