@@ -190,9 +190,8 @@ impl Cells for Bf16 {
         _: usize,
         block: &Block,
         page: usize,
-        queries: *const u8,
         ahead: &Addresses,
-        to: *mut f32,
+        (queries, to): (*const u8, *mut f32),
     ) {
         let (dim, keys, ahead) = (block.dim, block.keys(page), ahead[page]);
         let step_bytes = 16 * KEYS_STRIDE;

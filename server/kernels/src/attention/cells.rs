@@ -74,14 +74,14 @@ pub(super) trait Cells {
     /// The tile registers for values of `rows` rows.
     fn value_shapes(rows: usize) -> Shapes;
 
-    /// [`scores`](Self::scores) of `rows` rows by matrix tiles.
+    /// [`scores`](Self::scores) of `rows` rows by matrix tiles; `addresses` are those of the queries and
+    /// of the scores.
     unsafe fn tile_scores<S: Simd>(
         rows: usize,
         block: &Block,
         page: usize,
-        queries: *const u8,
         ahead: &Addresses,
-        to: *mut f32,
+        addresses: (*const u8, *mut f32),
     );
 
     /// [`values`](Self::values) by matrix tiles, of the `vectors`. They read all weights of a page

@@ -10,10 +10,9 @@ use std::ops::Range;
 use super::PAGE_TOKENS;
 use super::block::{Addresses, Block};
 use super::cells::{Cells, SCORE_STRIDE, WEIGHT_STRIDE, prefetch};
+use super::codes::{quantize, quantize_rotated};
 use super::layout::{KvLayout, MAX_DIM};
 use super::softmax::Valid;
-use crate::hadamard::rotate_vectors;
-use crate::norm::vectors;
 use crate::simd::tiles::{self, ROW_BYTES, ROWS, Shapes};
 use crate::simd::{LANES, Simd};
 
@@ -40,49 +39,6 @@ const FACTOR: usize = 2 * super::BLOCK;
 const WHOLE: f32 = 65535.0;
 
 pub(super) struct Int8;
-
-/// A head as codes of -127 to 127, padded with zeros, and their scale: NaN unless all values are
-/// finite.
-#[inline(always)]
-fn quantize<S: Simd>(head: &[f32], codes: &mut [i8; MAX_DIM]) -> f32 {
-    let mut largest = S::splat(0.0);
-    let mut is_finite = u16::MAX;
-    for (start, count) in vectors(head.len()) {
-        // SAFETY: `count` values from `start` on are in the head.
-        let size = S::abs(unsafe { S::load_first(head.as_ptr().add(start), count) });
-        largest = S::max(largest, size);
-        is_finite &= S::greater(S::splat(f32::INFINITY), size);
-    }
-    let scale = S::largest(largest) / 127.0;
-    let scale = if is_finite == u16::MAX {
-        scale
-    } else {
-        f32::NAN
-    };
-    let factor = S::splat(if scale > 0.0 { 1.0 / scale } else { 0.0 });
-    for (start, count) in vectors(head.len()) {
-        // SAFETY: as above, and a whole vector of codes is there.
-        unsafe {
-            let values = S::load_first(head.as_ptr().add(start), count);
-            S::store_i8(
-                codes.as_mut_ptr().add(start),
-                S::to_i(S::mul(values, factor)),
-            );
-        }
-    }
-    scale
-}
-
-/// The same behind the rotation, which spreads a head's outliers over all its values, so that one
-/// scale fits them. Rotating both keys and queries leaves their products as they are.
-#[inline(always)]
-fn quantize_rotated<S: Simd>(head: &[f32], codes: &mut [i8; MAX_DIM]) -> f32 {
-    let mut rotated = [0.0; MAX_DIM];
-    let rotated = &mut rotated[..head.len()];
-    rotated.copy_from_slice(head);
-    rotate_vectors::<S>(rotated);
-    quantize::<S>(rotated, codes)
-}
 
 /// Address of a page's 32 scales, of keys or of values, from that of their codes.
 #[inline(always)]
@@ -283,9 +239,8 @@ impl Cells for Int8 {
         rows: usize,
         block: &Block,
         page: usize,
-        queries: *const u8,
         ahead: &Addresses,
-        to: *mut f32,
+        (queries, to): (*const u8, *mut f32),
     ) {
         let (dim, keys, ahead) = (block.dim, block.keys(page), ahead[page]);
         let (stride, step_bytes) = (Self::query_bytes(dim), 16 * KEYS_STRIDE);

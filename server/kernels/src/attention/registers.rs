@@ -101,7 +101,7 @@ unsafe fn scores_by_tiles<S: Simd, C: Cells>(
             let ahead = block.ahead(0, first == 0);
             for page in block.valid.pages() {
                 let to = to.add(first * SCORE_STRIDE + page * PAGE_TOKENS);
-                C::tile_scores::<S>(count, block, page, queries, ahead, to);
+                C::tile_scores::<S>(count, block, page, ahead, (queries, to));
             }
         }
     }
