@@ -32,7 +32,11 @@ class Mutation:
     """In server/kernels/src."""
     old: str
     new: str
+    needs: str | None = None
+    """A flag of /proc/cpuinfo without which the code does not run."""
 
+
+TILES = "amx_tile"
 
 MUTATIONS = (
     Mutation(
@@ -100,6 +104,27 @@ MUTATIONS = (
         "attention/block.rs",
         "let to = end.min((page + 1) * per_page) - page * per_page;",
         "let to = per_page; let _ = end;",
+    ),
+    Mutation(
+        "tiles read no values behind the last token",
+        "attention/bf16.rs",
+        "if pairs != (0..ROWS) {",
+        "if false {",
+        TILES,
+    ),
+    Mutation(
+        "what tiles read of a page has weights",
+        "attention/block.rs",
+        "if S::TILES {",
+        "if false {",
+        TILES,
+    ),
+    Mutation(
+        "tiles round bfloat16 whatever the rows",
+        "attention/bf16.rs",
+        "const TILE_ROWS: usize = 1;",
+        "const TILE_ROWS: usize = 4;",
+        TILES,
     ),
     Mutation(
         "a sum is rescaled when the largest score grows",
@@ -261,6 +286,10 @@ def main() -> int:
         return 1
     unnoticed = 0
     chosen = [mutation for mutation in MUTATIONS if only in mutation.rule]
+    flags = Path("/proc/cpuinfo").read_text().split()
+    if absent := [m for m in chosen if m.needs not in (None, *flags)]:
+        print(f"this processor runs no code of {len(absent)} mutations, which are left out")
+    chosen = [mutation for mutation in chosen if mutation not in absent]
     for mutation in chosen:
         started = time.monotonic()
         failed = tests_that_notice(mutation)
