@@ -1,6 +1,6 @@
 //! Products of SmolLM2-135M's shapes, and their share of what the machine can do: arithmetic by a
-//! loop of nothing but dot products, memory by reading, both measured first. Every product is
-//! compared with plain loops before it is timed.
+//! loop of nothing but dot products of vectors, which matrix tiles exceed, memory by reading, both
+//! measured first. Every product is compared with plain loops before it is timed.
 #![expect(unsafe_code, reason = "products are told that threads are apart")]
 #![expect(clippy::print_stdout, reason = "shares are what this bench is for")]
 

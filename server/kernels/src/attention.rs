@@ -21,6 +21,7 @@ mod attend;
 mod bf16;
 mod block;
 mod cells;
+mod codes;
 mod cut;
 mod error;
 mod fold;

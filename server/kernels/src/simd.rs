@@ -16,6 +16,7 @@ mod isa;
 mod portable;
 #[cfg(test)]
 mod tests;
+pub(crate) mod tiles;
 
 pub use isa::{Isa, Kernel, UnknownIsa};
 
@@ -40,6 +41,9 @@ pub trait Simd: Copy + Send + Sync + 'static {
 
     /// Vector registers there are, counted in vectors of 64 bytes: bounds the register blocks.
     const REGISTERS: usize;
+    /// Whether [`tiles`] may be used. Products of bfloat16 are theirs then, for any number of rows, as
+    /// they round otherwise than [`dot_bf16`](Self::dot_bf16).
+    const TILES: bool = false;
 
     /// All lanes `x`.
     fn splat(x: f32) -> Self::F;

@@ -16,7 +16,7 @@ use super::rows::{Rows, RowsMut};
 use super::scratch::{Scratch, ThreadMemory};
 use super::softmax::{Scaling, Valid, no_weights, softmax};
 use super::{BLOCK, TILE_ROWS};
-use crate::simd::{Isa, Kernel, Simd};
+use crate::simd::{Isa, Kernel, Simd, tiles};
 
 /// Attention of one layer in one step, the same for all threads.
 #[derive(Debug, Clone, Copy)]
@@ -176,6 +176,10 @@ impl Attend<'_> {
             let tile = self.layer.plan.tile(piece.tile);
             // SAFETY: the caller's promise.
             unsafe { self.run_piece::<S, C>(tile, &piece.blocks, &mut ahead) }
+        }
+        if S::TILES {
+            // SAFETY: tiles are there.
+            unsafe { tiles::release() }
         }
     }
 

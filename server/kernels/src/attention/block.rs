@@ -6,6 +6,7 @@ use super::ahead::Ahead;
 use super::layout::Pages;
 use super::softmax::Valid;
 use super::{BLOCK_PAGES, PAGE_TOKENS};
+use crate::simd::{LANES, Simd};
 
 /// An address for each page of a block.
 pub(super) type Addresses = [*const u8; BLOCK_PAGES];
@@ -83,6 +84,18 @@ impl Block {
     #[inline(always)]
     pub(super) fn values(&self, page: usize) -> *const u8 {
         self.keys[page].wrapping_add(self.half_bytes)
+    }
+
+    /// Vectors of 16 keys whose weights are read: those with a valid key, or all of their pages.
+    #[inline(always)]
+    pub(super) fn weighed<S: Simd>(&self) -> Range<usize> {
+        const PER_PAGE: usize = PAGE_TOKENS / LANES;
+        if S::TILES {
+            let pages = self.valid.pages();
+            pages.start * PER_PAGE..pages.end * PER_PAGE
+        } else {
+            self.valid.vectors()
+        }
     }
 
     /// Pages with a valid key, each with its first and last group of `size` tokens that has one.

@@ -1,9 +1,12 @@
 //! What differs between the ways of keeping keys and values.
 
+use std::ops::Range;
+
 use super::block::{Addresses, Block};
 use super::layout::KvLayout;
 use super::softmax::Valid;
 use crate::simd::Simd;
+use crate::simd::tiles::Shapes;
 
 /// Bytes from one row's weights to the next one's: 256 weights of two bytes, a factor, and what
 /// keeps the rows from falling on the same cache sets.
@@ -55,6 +58,38 @@ pub(super) trait Cells {
         block: &Block,
         weights: *const u8,
         vector: usize,
+        ahead: &Addresses,
+        to: &[*mut f32],
+    );
+
+    /// Fewest rows that matrix tiles take.
+    const TILE_ROWS: usize;
+
+    /// Vectors of values that matrix tiles sum at once.
+    const TILE_VECTORS: usize;
+
+    /// The tile registers for scores of `rows` rows.
+    fn score_shapes(dim: usize, rows: usize) -> Shapes;
+
+    /// The tile registers for values of `rows` rows.
+    fn value_shapes(rows: usize) -> Shapes;
+
+    /// [`scores`](Self::scores) of `rows` rows by matrix tiles; `addresses` are those of the queries and
+    /// of the scores.
+    unsafe fn tile_scores<S: Simd>(
+        rows: usize,
+        block: &Block,
+        page: usize,
+        ahead: &Addresses,
+        addresses: (*const u8, *mut f32),
+    );
+
+    /// [`values`](Self::values) by matrix tiles, of the `vectors`. They read all weights of a page
+    /// with a valid key.
+    unsafe fn tile_values<S: Simd>(
+        block: &Block,
+        weights: *const u8,
+        vectors: Range<usize>,
         ahead: &Addresses,
         to: &[*mut f32],
     );

@@ -5,17 +5,26 @@
 //! are 16 bits in two planes of 8: times their value's scale, and over the largest such scale of the
 //! block.
 
+use std::ops::Range;
+
 use super::PAGE_TOKENS;
 use super::block::{Addresses, Block};
 use super::cells::{Cells, SCORE_STRIDE, WEIGHT_STRIDE, prefetch};
+use super::codes::{quantize, quantize_rotated};
 use super::layout::{KvLayout, MAX_DIM};
 use super::softmax::Valid;
-use crate::hadamard::rotate_vectors;
-use crate::norm::vectors;
+use crate::simd::tiles::{self, ROW_BYTES, ROWS, Shapes};
 use crate::simd::{LANES, Simd};
 
 /// Bytes of a vector, which are those of 16 fours.
 const VECTOR: usize = 64;
+
+/// Bytes between fours of a page's keys: those of 32 tokens.
+const KEYS_STRIDE: usize = 2 * VECTOR;
+
+/// Sums of high and low planes of two vectors of values, for each row.
+#[repr(align(64))]
+struct Sums([[i32; 4 * LANES]; ROWS]);
 
 /// What keys are stored plus.
 const BIAS: i32 = 128;
@@ -30,49 +39,6 @@ const FACTOR: usize = 2 * super::BLOCK;
 const WHOLE: f32 = 65535.0;
 
 pub(super) struct Int8;
-
-/// A head as codes of -127 to 127, padded with zeros, and their scale: NaN unless all values are
-/// finite.
-#[inline(always)]
-fn quantize<S: Simd>(head: &[f32], codes: &mut [i8; MAX_DIM]) -> f32 {
-    let mut largest = S::splat(0.0);
-    let mut is_finite = u16::MAX;
-    for (start, count) in vectors(head.len()) {
-        // SAFETY: `count` values from `start` on are in the head.
-        let size = S::abs(unsafe { S::load_first(head.as_ptr().add(start), count) });
-        largest = S::max(largest, size);
-        is_finite &= S::greater(S::splat(f32::INFINITY), size);
-    }
-    let scale = S::largest(largest) / 127.0;
-    let scale = if is_finite == u16::MAX {
-        scale
-    } else {
-        f32::NAN
-    };
-    let factor = S::splat(if scale > 0.0 { 1.0 / scale } else { 0.0 });
-    for (start, count) in vectors(head.len()) {
-        // SAFETY: as above, and a whole vector of codes is there.
-        unsafe {
-            let values = S::load_first(head.as_ptr().add(start), count);
-            S::store_i8(
-                codes.as_mut_ptr().add(start),
-                S::to_i(S::mul(values, factor)),
-            );
-        }
-    }
-    scale
-}
-
-/// The same behind the rotation, which spreads a head's outliers over all its values, so that one
-/// scale fits them. Rotating both keys and queries leaves their products as they are.
-#[inline(always)]
-fn quantize_rotated<S: Simd>(head: &[f32], codes: &mut [i8; MAX_DIM]) -> f32 {
-    let mut rotated = [0.0; MAX_DIM];
-    let rotated = &mut rotated[..head.len()];
-    rotated.copy_from_slice(head);
-    rotate_vectors::<S>(rotated);
-    quantize::<S>(rotated, codes)
-}
 
 /// Address of a page's 32 scales, of keys or of values, from that of their codes.
 #[inline(always)]
@@ -239,14 +205,161 @@ impl Cells for Int8 {
             for (row, &to) in to[..R].iter().enumerate() {
                 let factor = S::splat(weights(row).add(FACTOR).cast::<f32>().read());
                 for i in 0..V {
-                    // Both are below 2^24, so floats hold them exactly.
-                    let (high, low) = (S::to_f(high[row][i]), S::to_f(low[row][i]));
-                    let sum = S::fma(high, S::splat(256.0), low);
-                    S::store(to.add((vector + i) * LANES), S::mul(sum, factor));
+                    let sum = join::<S>([high[row][i], low[row][i]], factor);
+                    S::store(to.add((vector + i) * LANES), sum);
                 }
             }
         }
     }
+
+    const TILE_ROWS: usize = 7;
+
+    const TILE_VECTORS: usize = 2;
+
+    /// Registers 0 and 1 for sums, 4 for queries, 5 and 6 for keys, 2, 3 and 7 for the same of the
+    /// values that are left at the end of a head.
+    fn score_shapes(dim: usize, rows: usize) -> Shapes {
+        let rest = dim % 64;
+        let [sums, left, left_tail] = [(rows, 64), (rows, 64), (rows, rest)];
+        let [right, right_tail] = [(16, 64), (rest / 4, 64)];
+        Shapes::new([
+            sums, sums, left_tail, right_tail, left, right, right, right_tail,
+        ])
+    }
+
+    /// Registers 0 to 3 for sums: both planes of a vector, then of the other; 4 and 5 for the planes
+    /// of weights, 6 and 7 for values.
+    fn value_shapes(rows: usize) -> Shapes {
+        let [sums, weights, values] = [(rows, 64), (rows, PAGE_TOKENS), (PAGE_TOKENS / 4, 64)];
+        Shapes::new([sums, sums, sums, sums, weights, weights, values, values])
+    }
+
+    #[inline(always)]
+    unsafe fn tile_scores<S: Simd>(
+        rows: usize,
+        block: &Block,
+        page: usize,
+        ahead: &Addresses,
+        (queries, to): (*const u8, *mut f32),
+    ) {
+        let (dim, keys, ahead) = (block.dim, block.keys(page), ahead[page]);
+        let (stride, step_bytes) = (Self::query_bytes(dim), 16 * KEYS_STRIDE);
+        let (done, rest) = (dim / 64, dim % 64);
+        // SAFETY: rows of queries, keys of a page, as many rows of scores, which sums become.
+        unsafe {
+            tiles::zero::<0>();
+            tiles::zero::<1>();
+            for step in 0..done {
+                let keys = keys.add(step * step_bytes);
+                tiles::load::<4>(queries.add(step * 64), stride);
+                tiles::load::<5>(keys, KEYS_STRIDE);
+                tiles::dot_i8u8::<0, 4, 5>();
+                tiles::load::<6>(keys.add(VECTOR), KEYS_STRIDE);
+                tiles::dot_i8u8::<1, 4, 6>();
+            }
+            if rest > 0 {
+                let keys = keys.add(done * step_bytes);
+                tiles::load::<2>(queries.add(done * 64), stride);
+                tiles::load::<3>(keys, KEYS_STRIDE);
+                tiles::dot_i8u8::<0, 2, 3>();
+                tiles::load::<7>(keys.add(VECTOR), KEYS_STRIDE);
+                tiles::dot_i8u8::<1, 2, 7>();
+            }
+            for four in 0..dim / 4 {
+                prefetch::<S, 2>(ahead.wrapping_add(four * KEYS_STRIDE));
+            }
+            tiles::store::<0>(to.cast(), 4 * SCORE_STRIDE);
+            tiles::store::<1>(to.add(LANES).cast(), 4 * SCORE_STRIDE);
+            let scales = scales(keys, dim);
+            let scales = [S::load(scales), S::load(scales.add(LANES))];
+            for row in 0..rows {
+                let end = queries.add(row * stride + dim);
+                let scale = S::splat(end.cast::<f32>().read_unaligned());
+                let bias = S::splat_i(end.add(4).cast::<i32>().read_unaligned());
+                for (half, key_scale) in scales.into_iter().enumerate() {
+                    let at = to.add(row * SCORE_STRIDE + half * LANES);
+                    let sum = S::add_i(S::load_i(at.cast_const().cast()), bias);
+                    S::store(at, S::mul(S::mul(S::to_f(sum), key_scale), scale));
+                }
+            }
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn tile_values<S: Simd>(
+        block: &Block,
+        weights: *const u8,
+        vectors: Range<usize>,
+        ahead: &Addresses,
+        to: &[*mut f32],
+    ) {
+        let (start, stride) = (vectors.start * VECTOR, block.dim * 4);
+        let is_pair = vectors.len() > 1;
+        let mut sums = Sums([[0; 4 * LANES]; ROWS]);
+        // SAFETY: the registers' rows of weights, values of a valid page, rows of results.
+        unsafe {
+            tiles::zero::<0>();
+            tiles::zero::<1>();
+            tiles::zero::<2>();
+            tiles::zero::<3>();
+            for page in block.valid.pages() {
+                let (weights, values) = (
+                    weights.add(page * PAGE_TOKENS),
+                    block.values(page).add(start),
+                );
+                tiles::load::<4>(weights, WEIGHT_STRIDE);
+                tiles::load::<5>(weights.add(LOW_PLANE), WEIGHT_STRIDE);
+                tiles::load::<6>(values, stride);
+                tiles::dot_u8i8::<0, 4, 6>();
+                tiles::dot_u8i8::<1, 5, 6>();
+                if is_pair {
+                    tiles::load::<7>(values.add(VECTOR), stride);
+                    tiles::dot_u8i8::<2, 4, 7>();
+                    tiles::dot_u8i8::<3, 5, 7>();
+                }
+                for four in 0..PAGE_TOKENS / 4 {
+                    prefetch::<S, 2>(ahead[page].wrapping_add(start + four * stride));
+                }
+            }
+            let results: *mut u8 = sums.0.as_mut_ptr().cast();
+            tiles::store::<0>(results, 4 * ROW_BYTES);
+            tiles::store::<1>(results.add(ROW_BYTES), 4 * ROW_BYTES);
+            tiles::store::<2>(results.add(2 * ROW_BYTES), 4 * ROW_BYTES);
+            tiles::store::<3>(results.add(3 * ROW_BYTES), 4 * ROW_BYTES);
+            for (row, &to) in to.iter().enumerate() {
+                let factor = weights.add(row * WEIGHT_STRIDE + FACTOR);
+                let factor = S::splat(factor.cast::<f32>().read());
+                for (i, vector) in vectors.clone().enumerate() {
+                    let planes = sums.0[row].as_ptr().add(2 * i * LANES);
+                    S::store(to.add(vector * LANES), joined::<S>(planes, factor));
+                }
+            }
+        }
+    }
+}
+
+/// What the sums of both planes, high and low, of 16 values stand for.
+///
+/// # Safety
+/// `planes` shows 32 sums.
+#[inline(always)]
+unsafe fn joined<S: Simd>(planes: *const i32, factor: S::F) -> S::F {
+    // SAFETY: the caller's promise.
+    let sums = unsafe {
+        [
+            S::load_i(planes.cast()),
+            S::load_i(planes.add(LANES).cast()),
+        ]
+    };
+    join::<S>(sums, factor)
+}
+
+/// What sums of the high and low plane stand for.
+#[inline(always)]
+fn join<S: Simd>([high, low]: [S::I; 2], factor: S::F) -> S::F {
+    // Both are below 2^24, so floats hold them exactly.
+    let sum = S::fma(S::to_f(high), S::splat(256.0), S::to_f(low));
+    S::mul(sum, factor)
 }
 
 /// Scales of the values of the block's vector `vector` of keys.

@@ -3,7 +3,7 @@
 use super::PAGE_TOKENS;
 use super::block::{Addresses, Block};
 use super::cells::{Cells, SCORE_STRIDE, WEIGHT_STRIDE};
-use crate::simd::{LANES, Simd};
+use crate::simd::{LANES, Simd, tiles};
 
 /// Rows of a register block for scores: times two vectors of keys.
 const fn score_block<S: Simd>() -> usize {
@@ -32,6 +32,10 @@ pub(super) unsafe fn scores<S: Simd, C: Cells>(
     queries: *const u8,
     to: *mut f32,
 ) {
+    if S::TILES && num_rows >= C::TILE_ROWS {
+        // SAFETY: the caller's promise.
+        return unsafe { scores_by_tiles::<S, C>(num_rows, block, queries, to) };
+    }
     for page in block.valid.pages() {
         for (first, count) in row_blocks(num_rows, score_block::<S>()) {
             // SAFETY: the caller's promise.
@@ -51,6 +55,10 @@ pub(super) unsafe fn scores<S: Simd, C: Cells>(
 /// `weights` shows a row for each of `to`, which have room for the values.
 #[inline(always)]
 pub(super) unsafe fn values<S: Simd, C: Cells>(block: &Block, weights: *const u8, to: &[*mut f32]) {
+    if S::TILES && to.len() >= C::TILE_ROWS {
+        // SAFETY: the caller's promise.
+        return unsafe { values_by_tiles::<S, C>(block, weights, to) };
+    }
     let vectors = block.dim / LANES;
     let mut vector = 0;
     while vector < vectors {
@@ -73,6 +81,48 @@ pub(super) unsafe fn values<S: Simd, C: Cells>(block: &Block, weights: *const u8
             }
         }
         vector += width;
+    }
+}
+
+/// # Safety
+/// That of [`scores`].
+#[inline(always)]
+unsafe fn scores_by_tiles<S: Simd, C: Cells>(
+    num_rows: usize,
+    block: &Block,
+    queries: *const u8,
+    to: *mut f32,
+) {
+    for (first, count) in row_blocks(num_rows, tiles::ROWS) {
+        // SAFETY: the caller's promise.
+        unsafe {
+            C::score_shapes(block.dim, count).set();
+            let queries = queries.add(first * C::query_bytes(block.dim));
+            let ahead = block.ahead(0, first == 0);
+            for page in block.valid.pages() {
+                let to = to.add(first * SCORE_STRIDE + page * PAGE_TOKENS);
+                C::tile_scores::<S>(count, block, page, ahead, (queries, to));
+            }
+        }
+    }
+}
+
+/// # Safety
+/// That of [`values`].
+#[inline(always)]
+unsafe fn values_by_tiles<S: Simd, C: Cells>(block: &Block, weights: *const u8, to: &[*mut f32]) {
+    let vectors = block.dim / LANES;
+    for (first, count) in row_blocks(to.len(), tiles::ROWS) {
+        // SAFETY: the caller's promise.
+        unsafe {
+            C::value_shapes(count).set();
+            let weights = weights.add(first * WEIGHT_STRIDE);
+            let (ahead, to) = (block.ahead(1, first == 0), &to[first..first + count]);
+            for vector in (0..vectors).step_by(C::TILE_VECTORS) {
+                let vectors = vector..vectors.min(vector + C::TILE_VECTORS);
+                C::tile_values::<S>(block, weights, vectors, ahead, to);
+            }
+        }
     }
 }
 

@@ -133,7 +133,7 @@ unsafe fn weigh<S: Simd, C: Cells, const MASKED: bool>(
         let (factor, minus_m) = (S::splat(factor), S::splat(-m));
         let weight_factor = C::weight_factor::<S>(block, valid, weights);
         let mut sum = S::splat(0.0);
-        for vector in block.valid.vectors() {
+        for vector in block.weighed::<S>() {
             let score = S::load(scores.add(vector * LANES));
             let mut weight = exp2_of_negative::<S>(S::fma(score, factor, minus_m));
             if MASKED {
@@ -160,7 +160,7 @@ unsafe fn weigh<S: Simd, C: Cells, const MASKED: bool>(
 #[inline(always)]
 pub(super) unsafe fn no_weights<S: Simd, C: Cells>(block: &Block, weights: *mut u8) {
     let zero = S::splat(0.0);
-    for vector in block.valid.vectors() {
+    for vector in block.weighed::<S>() {
         // SAFETY: the caller's promise.
         unsafe { C::put_weights::<S>(block, (weights, vector), zero, zero, 0) };
     }

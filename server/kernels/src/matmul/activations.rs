@@ -8,7 +8,7 @@ use std::ops::Range;
 
 use self::quantize::Quantize;
 use super::layout::{ActivationFormat, Blocks, CHUNK};
-use super::product::{Bf16, Int4, Int8, Weights};
+use super::product::{Bf16, Int4, Int8, MAX_ROWS, Weights};
 use crate::norm::Norm;
 use crate::simd::{Isa, Kernel, Simd};
 
@@ -16,7 +16,8 @@ use crate::simd::{Isa, Kernel, Simd};
 /// kept between uses.
 ///
 /// A block of R rows is, for each chunk of 32 inputs, [R][32] values, and where a chunk has scales
-/// [R] scales and [R] offsets; then, where a row has one, [R] scales and [R] offsets.
+/// [R] scales and [R] offsets; where a row has one, it is [R][64] values for each two chunks, then [R]
+/// scales and [R] offsets.
 #[derive(Debug)]
 pub struct Activations {
     isa: Isa,
@@ -159,19 +160,23 @@ impl Activations {
 impl Place {
     /// The values of a chunk.
     fn values(self, format: ActivationFormat, chunk: usize) -> *mut u8 {
-        let width = match format {
-            ActivationFormat::Bf16 => 2 * CHUNK,
-            ActivationFormat::Int8 | ActivationFormat::Int8Group => CHUNK,
+        let value = match format {
+            ActivationFormat::Bf16 => 2,
+            ActivationFormat::Int8 | ActivationFormat::Int8Group => 1,
         };
-        let start = chunk * self.rows * format.chunk_bytes();
-        self.block.wrapping_add(start + self.row * width)
+        let first = chunk * CHUNK;
+        let (span, within) = (first / format.span(), first % format.span());
+        let start = span * self.rows * format.span_bytes();
+        let row = self.row * format.span() + within;
+        self.block.wrapping_add(start + row * value)
     }
 
     /// The scale of a chunk, or of the row; the offset lies `rows` floats behind.
     fn scale(self, format: ActivationFormat, chunk: usize) -> *mut f32 {
+        let spans = (self.chunks * CHUNK).div_ceil(format.span());
         let before = match format {
-            ActivationFormat::Int8Group => chunk * format.chunk_bytes() + CHUNK,
-            ActivationFormat::Bf16 | ActivationFormat::Int8 => self.chunks * format.chunk_bytes(),
+            ActivationFormat::Int8Group => chunk * format.span_bytes() + CHUNK,
+            ActivationFormat::Bf16 | ActivationFormat::Int8 => spans * format.span_bytes(),
         };
         self.block
             .wrapping_add(self.rows * before + self.row * 4)
@@ -201,6 +206,7 @@ impl Kernel for MaxRows {
     #[inline(always)]
     fn run<S: Simd>(self) -> usize {
         match self.0 {
+            ActivationFormat::Bf16 | ActivationFormat::Int8 if S::TILES => MAX_ROWS,
             ActivationFormat::Bf16 => Bf16::max_rows::<S>(),
             ActivationFormat::Int8 => Int8::max_rows::<S>(),
             ActivationFormat::Int8Group => Int4::<false>::max_rows::<S>(),

@@ -8,6 +8,8 @@ use super::source::SourceKind;
 pub(super) const PANEL: usize = 32;
 /// Inputs of a tile, and of a group that shares a scale.
 pub(super) const CHUNK: usize = 32;
+/// Values of a row that lie together where a row has one scale: what a matrix tile reads at once.
+pub(super) const SPAN: usize = 2 * CHUNK;
 
 /// What packed weights are made of.
 ///
@@ -104,22 +106,30 @@ impl fmt::Display for WeightKind {
 }
 
 impl ActivationFormat {
-    /// Bytes of a row for one chunk: the values, then for groups scale and offset.
-    pub(super) const fn chunk_bytes(self) -> usize {
+    /// Inputs of a row that lie together.
+    pub(super) const fn span(self) -> usize {
+        match self {
+            Self::Bf16 | Self::Int8Group => CHUNK,
+            Self::Int8 => SPAN,
+        }
+    }
+
+    /// Bytes of a row for one span: the values, then for groups scale and offset.
+    pub(super) const fn span_bytes(self) -> usize {
         match self {
             Self::Bf16 => 2 * CHUNK,
-            Self::Int8 => CHUNK,
+            Self::Int8 => SPAN,
             Self::Int8Group => CHUNK + 8,
         }
     }
 
-    /// Bytes of a row: its chunks, then for a scale a row scale and offset.
+    /// Bytes of a row: its spans, then for a scale a row scale and offset.
     pub(super) const fn row_bytes(self, cols: usize) -> usize {
         let tail = match self {
             Self::Int8 => 8,
             _ => 0,
         };
-        cols.div_ceil(CHUNK) * self.chunk_bytes() + tail
+        cols.div_ceil(self.span()) * self.span_bytes() + tail
     }
 }
 

@@ -8,8 +8,10 @@ use super::activations::Activations;
 use super::layout::{Blocks, CHUNK, PANEL, WeightKind};
 use super::matrix::{Arrangement, Matrix};
 use super::output::{Join, Output, Region};
-use super::product::{Ahead, Bf16, Int4, Int8, Int8Group, MAX_ROWS, Operands, Weights, product};
-use crate::simd::{Isa, Kernel, Simd};
+use super::product::{
+    Ahead, Bf16, Int4, Int8, Int8Group, MAX_ROWS, Operands, Weights, product, shapes,
+};
+use crate::simd::{Isa, Kernel, Simd, tiles};
 
 /// out[M, N] = activations[M, K] · matrix[N, K]ᵀ (+ bias), for the outputs of some panels. Its parts
 /// give each output the same bits in every call, whatever the rows beside it.
@@ -102,16 +104,23 @@ impl<W: Weights> Kernel for Multiply<'_, W> {
         let cols = output_cols(call.matrix);
         let chunks = call.matrix.cols().div_ceil(CHUNK);
         let mut sums = Sums([0.0; MAX_ROWS * PANEL]);
+        let mut tile_rows = 0;
         for panel in call.panels.clone() {
             let weights = call.matrix.panel(panel).cast_const();
             let bias = call.matrix.panel_bias(panel);
             for block in 0..blocks.count() {
                 let (first, rows) = blocks.get(block);
+                let by_tiles = S::TILES && W::TILE_ROWS.is_some_and(|fewest| rows >= fewest);
+                // Tiles leave less room beside them, and with several blocks each asks for a part.
+                let a_tile = match by_tiles {
+                    true => W::REQUESTS.div_ceil(blocks.count()),
+                    false => W::REQUESTS,
+                };
                 let operands = Operands {
                     weights,
                     rows: call.activations.block(first),
                     chunks,
-                    ahead: call.ahead::<W>(weights, block, blocks),
+                    ahead: call.ahead::<W>(weights, (block, blocks), a_tile),
                 };
                 let region = Region {
                     first,
@@ -123,10 +132,22 @@ impl<W: Weights> Kernel for Multiply<'_, W> {
                 let to = sums.0.as_mut_ptr();
                 // SAFETY: panel and block are whole, and the shapes were checked.
                 unsafe {
-                    product::<S, W>(rows, operands, to);
+                    if by_tiles {
+                        if rows != tile_rows {
+                            shapes(rows).set();
+                            tile_rows = rows;
+                        }
+                        W::tile_product::<S>(rows, operands, to);
+                    } else {
+                        product::<S, W>(rows, operands, to);
+                    }
                     call.output.write::<S>(to, region);
                 }
             }
+        }
+        if tile_rows > 0 {
+            // SAFETY: tiles are there, as they were used.
+            unsafe { tiles::release() }
         }
     }
 }
@@ -135,15 +156,20 @@ impl Call<'_> {
     /// What to ask for beside one block: with one block what the stream brings next, with several the
     /// block's part of the next panel. Behind the last panel lies what the thread reads next.
     #[inline(always)]
-    fn ahead<W: Weights>(&self, weights: *const u8, block: usize, blocks: Blocks) -> Ahead {
+    fn ahead<W: Weights>(
+        &self,
+        weights: *const u8,
+        (block, blocks): (usize, Blocks),
+        a_tile: usize,
+    ) -> Ahead {
         let (kind, cols) = (self.matrix.kind(), self.matrix.cols());
         let bytes = kind.panel_bytes(cols);
-        let requests = cols.div_ceil(CHUNK) * W::REQUESTS * blocks.count();
+        let tiles = cols.div_ceil(CHUNK) * blocks.count();
         let start = if blocks.count() == 1 {
             bytes.min(W::DISTANCE)
         } else {
             bytes + block * bytes.div_ceil(blocks.count())
         };
-        Ahead::new(weights.wrapping_add(start), bytes, requests)
+        Ahead::new(weights.wrapping_add(start), bytes, tiles, a_tile)
     }
 }

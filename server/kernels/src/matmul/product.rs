@@ -3,12 +3,17 @@
 //! All read weights in ascending order and keep every sum in registers. The unsigned operand of an
 //! 8-bit dot product is always the weight, so that one format of activations serves all; what the
 //! weights' offset adds is known from the sum of the activations.
+//!
+//! Where there are matrix tiles ([`tiles`]) they take blocks of many rows of 8 bits, and all of
+//! bfloat16. Weights with scales for 32 inputs have none of it: to scale each tile's sums takes about
+//! as long as the dot products that it saves.
 #![expect(unsafe_code, reason = "reads and writes by address")]
 
 mod bf16;
 mod int4;
 mod int8;
 mod int8_group;
+mod tiled;
 
 pub(super) use bf16::Bf16;
 pub(super) use int4::Int4;
@@ -16,10 +21,11 @@ pub(super) use int8::Int8;
 pub(super) use int8_group::Int8Group;
 
 use super::layout::PANEL;
+use crate::simd::tiles::{self, Shapes};
 use crate::simd::{LANES, Simd};
 
 /// Most rows that a block can have.
-pub(super) const MAX_ROWS: usize = 12;
+pub(super) const MAX_ROWS: usize = 2 * tiles::ROWS;
 
 /// What one call reads.
 #[derive(Debug, Clone, Copy)]
@@ -41,6 +47,8 @@ pub(super) struct Ahead {
     start: *const u8,
     /// Bytes from one request to the next.
     spacing: usize,
+    /// Requests beside a tile, where that is not a constant.
+    a_tile: usize,
 }
 
 /// A kind of packed weights.
@@ -60,6 +68,18 @@ pub(super) trait Weights: Copy {
     /// The addresses show a panel and a block of `R` rows of that many chunks, and room for the
     /// results.
     unsafe fn product<S: Simd, const R: usize>(operands: Operands, out: *mut f32);
+
+    /// Fewest rows that matrix tiles take, if any.
+    const TILE_ROWS: Option<usize> = None;
+
+    /// [`product`](Self::product) by matrix tiles.
+    ///
+    /// # Safety
+    /// As there, for `rows` rows, with the registers of [`shapes`].
+    unsafe fn tile_product<S: Simd>(rows: usize, operands: Operands, out: *mut f32) {
+        let _ = (rows, operands, out);
+        unreachable!("not by tiles")
+    }
 }
 
 /// Vectors of sums that a loop keeps. With 26 of 32 registers the 8-bit and bfloat16 loops fell to
@@ -69,11 +89,12 @@ const fn sums_in_registers<S: Simd>() -> usize {
 }
 
 impl Ahead {
-    /// The `bytes` from `start` on, asked for in `requests`.
-    pub(super) fn new(start: *const u8, bytes: usize, requests: usize) -> Self {
+    /// The `bytes` from `start` on, asked for beside so many tiles.
+    pub(super) fn new(start: *const u8, bytes: usize, tiles: usize, a_tile: usize) -> Self {
         Self {
             start,
-            spacing: bytes.div_ceil(requests),
+            spacing: bytes.div_ceil(tiles * a_tile),
+            a_tile,
         }
     }
 
@@ -81,9 +102,21 @@ impl Ahead {
     #[inline(always)]
     fn prefetch<S: Simd, const COUNT: usize>(self, step: usize) {
         for request in 0..COUNT {
-            let before = (step * COUNT + request) * self.spacing;
-            S::prefetch(self.start.wrapping_add(before));
+            self.request::<S>(step * COUNT + request);
         }
+    }
+
+    /// The requests beside a tile.
+    #[inline(always)]
+    fn prefetch_tile<S: Simd>(self, tile: usize) {
+        for request in 0..self.a_tile {
+            self.request::<S>(tile * self.a_tile + request);
+        }
+    }
+
+    #[inline(always)]
+    fn request<S: Simd>(self, index: usize) {
+        S::prefetch(self.start.wrapping_add(index * self.spacing));
     }
 }
 
@@ -105,6 +138,11 @@ pub(super) unsafe fn product<S: Simd, W: Weights>(rows: usize, operands: Operand
         };
     }
     by_rows!(1 2 3 4 5 6 7 8 9 10 11 12);
+}
+
+/// The tile registers for blocks of `rows` rows.
+pub(super) fn shapes(rows: usize) -> Shapes {
+    tiled::shapes(rows, tiles::ROW_BYTES)
 }
 
 /// # Safety

@@ -123,6 +123,25 @@ proptest! {
             }
         }
     }
+
+    #[test]
+    fn tiles_give_8_bits_what_vectors_give(
+        n in 1usize..100,
+        k in prop_oneof![1usize..200, Just(640), Just(2048)],
+        m in 1usize..=70,
+    ) {
+        let inputs = numbers(5, m * k);
+        let rows: Vec<&[f32]> = inputs.chunks(k).collect();
+        let [tiles, vectors] = [Isa::Amx, Isa::Avx512Dot].map(|isa| {
+            isa.is_supported().then(|| {
+                let matrix = pack(isa, WeightKind::Int8, n, k, 1);
+                bits(&product(isa, &matrix, &rows, &[]))
+            })
+        });
+        if tiles.is_some() {
+            prop_assert_eq!(tiles, vectors);
+        }
+    }
 }
 
 #[test]

@@ -6,17 +6,18 @@ use std::arch::x86_64::*;
 
 use super::Simd;
 
-/// AVX-512 F, BW, VL and DQ; `DOT` adds BF16 and VNNI.
+/// AVX-512 F, BW, VL and DQ; `DOT` adds BF16 and VNNI, `TILES` AMX.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Avx512<const DOT: bool>;
+pub(super) struct Avx512<const DOT: bool, const TILES: bool>;
 
 // SAFETY of every block below: the instructions are there, which `Isa::run` made sure of; pointers
 // are the caller's promise.
-impl<const DOT: bool> Simd for Avx512<DOT> {
+impl<const DOT: bool, const TILES: bool> Simd for Avx512<DOT, TILES> {
     type F = __m512;
     type I = __m512i;
 
     const REGISTERS: usize = 32;
+    const TILES: bool = TILES;
 
     #[inline(always)]
     fn splat(x: f32) -> __m512 {

@@ -7,11 +7,14 @@ use std::str::FromStr;
 use super::Simd;
 use super::portable::Portable;
 #[cfg(target_arch = "x86_64")]
-use super::{avx2::Avx2, avx512::Avx512};
+use super::{avx2::Avx2, avx512::Avx512, tiles};
 
 /// An instruction set, best first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Isa {
+    /// The same with matrix tiles of bfloat16 and 8 bits (AMX; Sapphire Rapids and later). Whole
+    /// numbers give the same bits as [`Isa::Avx512Dot`], bfloat16 does not.
+    Amx,
     /// AVX-512 with bfloat16 and 8-bit dot products (Zen 4, Sapphire Rapids and later).
     Avx512Dot,
     /// AVX-512 F, BW, VL, DQ.
@@ -24,7 +27,7 @@ pub enum Isa {
 
 /// A name that no instruction set has.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("no instruction set {0:?}: expected avx512-dot, avx512, avx2 or portable")]
+#[error("no instruction set {0:?}: expected amx, avx512-dot, avx512, avx2 or portable")]
 pub struct UnknownIsa(String);
 
 /// Code that is compiled for every instruction set.
@@ -37,7 +40,13 @@ pub trait Kernel {
 
 impl Isa {
     /// All, best first.
-    pub const ALL: [Self; 4] = [Self::Avx512Dot, Self::Avx512, Self::Avx2, Self::Portable];
+    pub const ALL: [Self; 5] = [
+        Self::Amx,
+        Self::Avx512Dot,
+        Self::Avx512,
+        Self::Avx2,
+        Self::Portable,
+    ];
 
     /// The best one that this processor has.
     #[must_use]
@@ -51,7 +60,7 @@ impl Isa {
         Self::ALL.into_iter().filter(|isa| isa.is_supported())
     }
 
-    /// Whether this processor has it.
+    /// Whether this processor has it, and the system lets the process use it.
     #[must_use]
     pub fn is_supported(self) -> bool {
         #[cfg(target_arch = "x86_64")]
@@ -60,8 +69,10 @@ impl Isa {
             let avx2 = has!("avx2") && has!("fma") && has!("f16c");
             let avx512 =
                 avx2 && has!("avx512f") && has!("avx512bw") && has!("avx512vl") && has!("avx512dq");
+            let dot = avx512 && has!("avx512bf16") && has!("avx512vnni");
             match self {
-                Self::Avx512Dot => avx512 && has!("avx512bf16") && has!("avx512vnni"),
+                Self::Amx => dot && tiles::are_permitted(),
+                Self::Avx512Dot => dot,
                 Self::Avx512 => avx512,
                 Self::Avx2 => avx2,
                 Self::Portable => true,
@@ -84,6 +95,9 @@ impl Isa {
             // SAFETY: an `Isa` other than `Portable` is made by `detect` and `supported`, or named
             // by a caller that asked `is_supported`.
             #[cfg(target_arch = "x86_64")]
+            Self::Amx => unsafe { amx(kernel) },
+            // SAFETY: as above.
+            #[cfg(target_arch = "x86_64")]
             Self::Avx512Dot => unsafe { avx512_dot(kernel) },
             // SAFETY: as above.
             #[cfg(target_arch = "x86_64")]
@@ -98,14 +112,20 @@ impl Isa {
 
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512bf16,avx512vnni,fma,f16c,avx2")]
+unsafe fn amx<K: Kernel>(kernel: K) -> K::Output {
+    kernel.run::<Avx512<true, true>>()
+}
+
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512bf16,avx512vnni,fma,f16c,avx2")]
 unsafe fn avx512_dot<K: Kernel>(kernel: K) -> K::Output {
-    kernel.run::<Avx512<true>>()
+    kernel.run::<Avx512<true, false>>()
 }
 
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,fma,f16c,avx2")]
 unsafe fn avx512<K: Kernel>(kernel: K) -> K::Output {
-    kernel.run::<Avx512<false>>()
+    kernel.run::<Avx512<false, false>>()
 }
 
 #[cfg(target_arch = "x86_64")]
@@ -117,6 +137,7 @@ unsafe fn avx2<K: Kernel>(kernel: K) -> K::Output {
 impl fmt::Display for Isa {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
+            Self::Amx => "amx",
             Self::Avx512Dot => "avx512-dot",
             Self::Avx512 => "avx512",
             Self::Avx2 => "avx2",

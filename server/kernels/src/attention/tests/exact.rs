@@ -135,4 +135,21 @@ proptest! {
             prop_assert_eq!(bits(&alone(&setting, stream, 1)), bits(&rows));
         }
     }
+
+    #[test]
+    fn tiles_give_8_bits_what_vectors_give(
+        setting in settings(),
+        len in 1..700usize,
+        seed in any::<u64>(),
+    ) {
+        let setting = Setting { kind: KvKind::Int8, ..setting };
+        let [tiles, vectors] = [Isa::Amx, Isa::Avx512Dot].map(|isa| {
+            let setting = Setting { isa, ..setting };
+            let stream = Stream::new(&setting, len, seed);
+            isa.is_supported().then(|| bits(&alone(&setting, &stream, 1)))
+        });
+        if tiles.is_some() {
+            prop_assert_eq!(tiles, vectors);
+        }
+    }
 }

@@ -2,14 +2,14 @@
 #![expect(unsafe_code, reason = "reads and writes by address")]
 
 use super::super::layout::{ActivationFormat, WeightKind};
-use super::{Operands, Weights, four, sums_in_registers, write};
+use super::{Operands, Weights, four, sums_in_registers, tiled, write};
 use crate::simd::Simd;
 
 #[derive(Debug, Clone, Copy)]
 pub(in super::super) struct Bf16;
 
 const TILE: usize = WeightKind::Bf16.tile_bytes();
-const ROW: usize = ActivationFormat::Bf16.chunk_bytes();
+const ROW: usize = ActivationFormat::Bf16.span_bytes();
 
 impl Weights for Bf16 {
     const REQUESTS: usize = 16 * 2;
@@ -42,5 +42,14 @@ impl Weights for Bf16 {
         }
         // SAFETY: the caller's promise.
         unsafe { write::<S, R>(sums, out) }
+    }
+
+    /// Tiles round otherwise than vectors, so they take all rows.
+    const TILE_ROWS: Option<usize> = Some(1);
+
+    #[inline(always)]
+    unsafe fn tile_product<S: Simd>(rows: usize, x: Operands, out: *mut f32) {
+        // SAFETY: the caller's promise; a chunk is a step.
+        unsafe { tiled::sums::<S, true>(rows, x, x.chunks, out.cast()) }
     }
 }

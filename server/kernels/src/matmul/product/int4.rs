@@ -12,7 +12,7 @@ use crate::simd::{LANES, Simd};
 pub(in super::super) struct Int4<const WIDE: bool>;
 
 const CODES: usize = CHUNK * PANEL / 2;
-const ROW: usize = ActivationFormat::Int8Group.chunk_bytes();
+const ROW: usize = ActivationFormat::Int8Group.span_bytes();
 
 impl<const WIDE: bool> Int4<WIDE> {
     const TILE: usize = if WIDE {

@@ -1,17 +1,17 @@
 //! 8-bit weights with one scale an output. A tile is [8 quads of inputs][32 outputs][4], codes plus
-//! 128; after the tiles the scales f32[32]. After a block's chunks the rows' scales f32[R] and
-//! offsets i32[R], -128 times the sum of a row's codes.
+//! 128; after the tiles the scales f32[32]. A block is [R][64] codes for each two chunks, then
+//! the rows' scales f32[R] and offsets i32[R], -128 times the sum of a row's codes.
 #![expect(unsafe_code, reason = "reads and writes by address")]
 
-use super::super::layout::{ActivationFormat, WeightKind};
-use super::{Operands, Weights, float, four, sums_in_registers, write};
+use super::super::layout::{ActivationFormat, CHUNK, PANEL, WeightKind};
+use super::{Operands, Weights, float, four, shapes, sums_in_registers, tiled, write};
 use crate::simd::{LANES, Simd};
 
 #[derive(Debug, Clone, Copy)]
 pub(in super::super) struct Int8;
 
 const TILE: usize = WeightKind::Int8.tile_bytes();
-const ROW: usize = ActivationFormat::Int8.chunk_bytes();
+const ROW: usize = ActivationFormat::Int8.span_bytes();
 
 impl Weights for Int8 {
     const REQUESTS: usize = 8 * 2;
@@ -24,14 +24,14 @@ impl Weights for Int8 {
 
     #[inline(always)]
     unsafe fn product<S: Simd, const R: usize>(x: Operands, out: *mut f32) {
-        let scales = x.rows.wrapping_add(x.chunks * R * ROW);
+        let scales = x.rows.wrapping_add(x.chunks.div_ceil(2) * R * ROW);
         let offsets = scales.wrapping_add(R * 4);
         // SAFETY: the offsets are the last of the block.
         let mut sums: [[S::I; 2]; R] =
             std::array::from_fn(|row| [unsafe { four::<S>(offsets.add(row * 4)) }; 2]);
         for chunk in 0..x.chunks {
             let tile = x.weights.wrapping_add(chunk * TILE);
-            let rows = x.rows.wrapping_add(chunk * R * ROW);
+            let rows = x.rows.wrapping_add(chunk / 2 * R * ROW + chunk % 2 * CHUNK);
             for quad in 0..8 {
                 x.ahead.prefetch::<S, 2>(chunk * 8 + quad);
                 let at = tile.wrapping_add(quad * 128);
@@ -58,5 +58,34 @@ impl Weights for Int8 {
         });
         // SAFETY: the caller's promise.
         unsafe { write::<S, R>(results, out) }
+    }
+
+    const TILE_ROWS: Option<usize> = Some(7);
+
+    #[inline(always)]
+    unsafe fn tile_product<S: Simd>(rows: usize, x: Operands, out: *mut f32) {
+        let scales = x.rows.wrapping_add(x.chunks.div_ceil(2) * rows * ROW);
+        let offsets = scales.wrapping_add(rows * 4);
+        let outputs: *const f32 = x.weights.wrapping_add(x.chunks * TILE).cast();
+        // SAFETY: the caller's promise; the sums take the results' place.
+        unsafe {
+            tiled::sums::<S, false>(rows, x, x.chunks / 2, out.cast());
+            if x.chunks % 2 == 1 {
+                let left = x.rows.add(x.chunks / 2 * rows * ROW);
+                let weights = x.weights.add((x.chunks - 1) * TILE);
+                tiled::add_half_step(rows, left, weights, out.cast());
+                shapes(rows).set();
+            }
+            let outputs = [S::load(outputs), S::load(outputs.add(LANES))];
+            for row in 0..rows {
+                let offset = four::<S>(offsets.add(row * 4));
+                let scale = float::<S>(scales.add(row * 4));
+                for (half, output) in outputs.into_iter().enumerate() {
+                    let at = out.add(row * PANEL + half * LANES);
+                    let sum = S::add_i(S::load_i(at.cast_const().cast()), offset);
+                    S::store(at, S::mul(S::mul(S::to_f(sum), scale), output));
+                }
+            }
+        }
     }
 }

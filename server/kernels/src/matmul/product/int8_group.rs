@@ -11,7 +11,7 @@ use crate::simd::{LANES, Simd};
 pub(in super::super) struct Int8Group;
 
 const TILE: usize = WeightKind::Int8Group.tile_bytes();
-const ROW: usize = ActivationFormat::Int8Group.chunk_bytes();
+const ROW: usize = ActivationFormat::Int8Group.span_bytes();
 
 impl Weights for Int8Group {
     const REQUESTS: usize = 8 * 3;
