@@ -10,7 +10,7 @@ from typing import Any
 
 import httpx2
 import pytest
-from running_server import LAUNCHER, Start, free_port, wait_until
+from running_server import LAUNCHER, PATIENCE_SECONDS, Start, free_port, wait_until
 from tiny_models import make_tiny_llama
 
 SERVER = LAUNCHER.with_name("text-generation-server")
@@ -18,7 +18,9 @@ ROUTER = LAUNCHER.with_name("text-generation-router")
 
 
 def run(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([SERVER, *arguments], capture_output=True, text=True, timeout=60)
+    return subprocess.run(
+        [SERVER, *arguments], capture_output=True, text=True, timeout=PATIENCE_SECONDS
+    )
 
 
 @contextmanager
@@ -28,7 +30,7 @@ def running(*command: str | Path) -> Iterator[subprocess.Popen[str]]:
         yield process
     finally:
         process.terminate()
-        process.communicate(timeout=20)
+        process.communicate(timeout=PATIENCE_SECONDS)
 
 
 def answer(http: httpx2.Client) -> Any:
@@ -65,7 +67,7 @@ def test_a_model_is_served_without_a_launcher(tiny_model: Path, tmp_path: Path) 
         running(SERVER, "serve", tiny_model, *flags, *tgi) as shard,
         httpx2.Client(base_url=f"http://127.0.0.1:{port}", trust_env=False) as http,
     ):
-        wait_until((folder / "shard-0.sock").exists, "the shard listens", 40.0)
+        wait_until((folder / "shard-0.sock").exists, "the shard listens")
         assert folder.stat().st_mode & 0o777 == 0o700
         with running(ROUTER, "--config", config, "--port", str(port)):
 
@@ -75,7 +77,7 @@ def test_a_model_is_served_without_a_launcher(tiny_model: Path, tmp_path: Path) 
                 except httpx2.TransportError:
                     return False
 
-            wait_until(is_ready, "the router is ready", 20.0)
+            wait_until(is_ready, "the router is ready")
             assert http.get("/info").json()["max_total_tokens"] == 99
             assert len(answer(http)[1]) > 0
         second = run("serve", tiny_model, *flags)
@@ -85,7 +87,7 @@ def test_a_model_is_served_without_a_launcher(tiny_model: Path, tmp_path: Path) 
     # What a shard that was killed leaves is no obstacle.
     (folder / "shard-0.sock").touch()
     with running(SERVER, "serve", tiny_model, *flags) as shard:
-        wait_until((folder / "shard-0.sock").is_socket, "the shard listens again", 40.0)
+        wait_until((folder / "shard-0.sock").is_socket, "the shard listens again")
 
 
 @pytest.mark.parametrize(
