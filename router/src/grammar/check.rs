@@ -39,12 +39,13 @@ const ENTRY_BYTES: usize = 128;
 pub(super) type Verdict = Result<(), Arc<str>>;
 
 /// What llguidance calls its limits, and what we do.
-const LIMITS: [(&str, LimitName); 6] = [
+const LIMITS: [(&str, LimitName); 7] = [
     ("grammar size", LimitName::GrammarSize),
     ("schema too large", LimitName::GrammarSize),
     ("initial lexer configuration", LimitName::GrammarFuel),
     ("initial_lexer_fuel", LimitName::GrammarFuel),
     ("fuel exhausted", LimitName::GrammarFuel),
+    ("regular expressions branch", LimitName::GrammarFuel),
     ("LexerTooComplex", LimitName::GrammarStates),
 ];
 
