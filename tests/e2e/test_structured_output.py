@@ -127,6 +127,15 @@ def test_a_chat_answer_follows_its_format(
     assert is_person(choice["message"]["content"])
 
 
+def test_a_completion_follows_its_format(smollm: RunningServer) -> None:
+    schema = {"type": "json_schema", "json_schema": {"name": "p", "schema": PERSON}}
+    body = {"prompt": PROMPT, "max_tokens": 150, "temperature": 0, "response_format": schema}
+    response = smollm.http.post("/v1/completions", json=body).raise_for_status()
+    choice = response.json()["choices"][0]
+    assert choice["finish_reason"] == "stop"
+    assert is_person(choice["text"])
+
+
 def test_many_at_once_leave_an_unbound_stream_alone(smollm: RunningServer) -> None:
     free = native_request("Once upon a time", 60)
     alone = streamed(smollm, free)["generated_text"]

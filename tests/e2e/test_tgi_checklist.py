@@ -165,7 +165,7 @@ V1 = nulls(
     " logit_bias temperature"
 )
 CHAT = V1 | nulls("top_logprobs tools tool_choice response_format max_completion_tokens model")
-COMPLETION = V1 | nulls("echo suffix best_of model")
+COMPLETION = V1 | nulls("echo suffix best_of response_format model")
 
 
 def test_12_a_null_is_as_good_as_absent(oracle: RunningServer) -> None:

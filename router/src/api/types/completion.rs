@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use utoipa::ToSchema;
 
+use super::grammar::ResponseFormat;
 use super::openai::{FinishReason, OneOrMany, StreamOptions, Usage};
 
 /// Prompts and how to continue them.
@@ -65,6 +66,8 @@ pub struct CompletionRequest {
     pub suffix: Option<String>,
     /// Added to the logits of tokens: from -100 to 100 by token id, for at most 300 tokens.
     pub logit_bias: Option<BTreeMap<String, f32>>,
+    /// What the answer must follow. Default: text.
+    pub response_format: Option<ResponseFormat>,
 }
 
 /// Prompts as text or as token ids.

@@ -130,6 +130,7 @@ pub fn completion(
         logit_bias: logit_bias(request.logit_bias.as_ref(), limits)?,
         ignore_eos: request.ignore_eos == Some(true),
         answers: best_of(request, limits)?,
+        grammar: grammar::response_format(request.response_format.as_ref())?,
         names: Names {
             prompt: "prompt",
             length: "max_tokens",
