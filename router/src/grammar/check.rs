@@ -39,13 +39,14 @@ const ENTRY_BYTES: usize = 128;
 pub(super) type Verdict = Result<(), Arc<str>>;
 
 /// What llguidance calls its limits, and what we do.
-const LIMITS: [(&str, LimitName); 6] = [
+const LIMITS: [(&str, LimitName); 7] = [
     ("grammar size", LimitName::GrammarSize),
     ("schema too large", LimitName::GrammarSize),
     ("initial lexer configuration", LimitName::GrammarFuel),
     ("initial_lexer_fuel", LimitName::GrammarFuel),
     ("fuel exhausted", LimitName::GrammarFuel),
     ("LexerTooComplex", LimitName::GrammarStates),
+    ("Too many items", LimitName::GrammarStep),
 ];
 
 /// Checks the grammars of one model's requests.
