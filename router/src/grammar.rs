@@ -7,6 +7,7 @@
 mod check;
 mod multiples;
 mod parsers;
+mod width;
 
 use std::sync::Arc;
 

@@ -2,10 +2,12 @@
 //!
 //! Encoding is CPU work that grows with the prompt, so it runs on blocking threads, at most
 //! `workers` at a time. A text that takes longer than [`encode_limit`] is refused; the thread that
-//! works on it keeps its slot until it is done, so that such texts cannot pile up.
+//! works on it keeps its slot until it is done, so that such texts cannot pile up. A text of at most
+//! [`SHORT_BYTES`] takes less time than to hand it to a thread and back, so it waits for none.
 
 use std::collections::HashSet;
 use std::ops::Range;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -25,6 +27,9 @@ mod recent;
 /// a tenth of it.
 const STRETCH_LIMIT: Duration = Duration::from_secs(2);
 const STRETCH_BYTES: usize = 256 * 1024;
+
+/// Longest text that is encoded where it came in: some ten microseconds of work.
+const SHORT_BYTES: usize = 512;
 
 /// Longest time a text may wait for a free worker.
 pub const WORKER_LIMIT: Duration = Duration::from_secs(10);
@@ -123,7 +128,7 @@ impl Tokenizer {
             let Ids { ids, encoded_bytes } = recent.encode(tokenizer, text)?;
             Ok((ids, encoded_bytes))
         };
-        let ids = self.on_worker(bytes, encode).await?;
+        let ids = self.run(bytes, encode).await?;
         let [before, after] = &self.around;
         Ok(match specials {
             Specials::Add if !(before.is_empty() && after.is_empty()) => {
@@ -143,7 +148,7 @@ impl Tokenizer {
         specials: Specials,
     ) -> Result<Vec<TokenSpan>, TokenizeError> {
         let bytes = text.len();
-        self.on_worker(bytes, move |tokenizer| {
+        self.run(bytes, move |tokenizer| {
             let encoding = tokenizer.encode(text, specials == Specials::Add)?;
             let tokens = encoding.get_ids().iter().zip(encoding.get_offsets());
             let spans = tokens.map(|(&id, &(start, end))| TokenSpan {
@@ -182,6 +187,24 @@ impl Tokenizer {
     }
 
     /// Runs work on a text of so many bytes, which returns also how many of them it encoded.
+    async fn run<T: Send + 'static>(
+        &self,
+        bytes: usize,
+        work: impl FnOnce(&tokenizers::Tokenizer) -> tokenizers::Result<(T, usize)> + Send + 'static,
+    ) -> Result<T, TokenizeError> {
+        if bytes > SHORT_BYTES {
+            return self.on_worker(bytes, work).await;
+        }
+        let started = Instant::now();
+        let done = catch_unwind(AssertUnwindSafe(|| work(&self.inner)));
+        metrics::tokenized(started.elapsed());
+        match done {
+            Ok(Ok((result, _))) => Ok(result),
+            Ok(Err(error)) => Err(TokenizeError::Refused(error.to_string())),
+            Err(_) => Err(TokenizeError::Refused("the tokenizer failed".to_owned())),
+        }
+    }
+
     async fn on_worker<T: Send + 'static>(
         &self,
         bytes: usize,

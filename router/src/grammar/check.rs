@@ -45,6 +45,7 @@ const LIMITS: [(&str, LimitName); 7] = [
     ("initial lexer configuration", LimitName::GrammarFuel),
     ("initial_lexer_fuel", LimitName::GrammarFuel),
     ("fuel exhausted", LimitName::GrammarFuel),
+    ("regular expressions branch", LimitName::GrammarFuel),
     ("LexerTooComplex", LimitName::GrammarStates),
     ("Too many items", LimitName::GrammarStep),
 ];

@@ -4,11 +4,12 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use anyhow::{Context, anyhow, ensure};
-use llguidance::api::{ParserLimits, TopLevelGrammar};
+use llguidance::api::{GrammarInit, ParserLimits, TopLevelGrammar};
 use llguidance::toktrie::{ApproximateTokEnv, InferenceCapabilities, TokEnv, TokRxInfo, TokTrie};
 use llguidance::{Matcher, ParserFactory, token_bytes_from_tokenizer_json};
 use serde_json::Value;
 
+use super::width::width;
 use crate::config::GrammarConfig;
 use crate::pb::EngineInfo;
 
@@ -52,7 +53,19 @@ impl Parsers {
     pub(super) fn check(&self, source: &str) -> Result<(), String> {
         let first_step = || -> anyhow::Result<()> {
             let grammar: TopLevelGrammar = serde_json::from_str(source)?;
-            let mut matcher = Matcher::new(self.0.create_parser(grammar));
+            let limits = self.0.limits();
+            let (grammar, lexer) = GrammarInit::Serialized(grammar)
+                .to_internal(Some(self.0.tok_env().clone()), limits.clone())?;
+            let (width, most) = (
+                width(lexer.regex_builder.exprset()),
+                limits.initial_lexer_fuel,
+            );
+            ensure!(
+                width <= most,
+                "its regular expressions branch {width} times (limit {most})"
+            );
+            let init = GrammarInit::Internal(grammar, lexer);
+            let mut matcher = Matcher::new(self.0.create_parser_from_init_default(init));
             matcher.compute_mask_or_eos()?;
             Ok(())
         };

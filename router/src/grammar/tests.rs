@@ -170,6 +170,18 @@ fn bombs() -> Vec<Grammar> {
     ]
 }
 
+/// Nothing bounds the work of one step of a lexer but the grammar: these took 20 s and gigabytes.
+#[tokio::test]
+async fn expressions_with_many_branches_are_refused_before_any_step() {
+    let grammars = grammars(&patient());
+    for bomb in ["a?".repeat(30_000), r"\w*\d*".repeat(5000)] {
+        let message = refusal(&grammars, &Grammar::regex(FIELD, &bomb)).await;
+        assert!(message.contains("branch"), "{message}");
+    }
+    let usual = Grammar::regex(FIELD, r"(\+\d{1,3} ?)?(\(\d{3}\)|\d{3})[ -]?\d{3}-?\d{4}");
+    assert_eq!(grammars.check(&usual).await, Ok(()));
+}
+
 #[tokio::test]
 async fn a_bomb_is_followed_or_refused_and_harms_nothing() {
     let grammars = grammars(&GrammarConfig::default());

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Result, ensure};
 use bytes::Bytes;
 use futures::future::try_join_all;
+use tokio::sync::mpsc;
 
 use super::millis;
 use crate::client::{Answer, Client};
@@ -65,36 +66,40 @@ pub(super) async fn busy(
     Ok(times.concat())
 }
 
-/// So many requests a second, spread evenly over the connections; milliseconds of each request. One
-/// that the connection was not free for in time counts from the time at which it was due.
+/// So many requests a second, spread evenly in time and over the connections; milliseconds of each
+/// request from when it was due, also where the connection was not free yet.
 pub(super) async fn paced(
     client: &Client,
     request: &Request,
     connections: usize,
     per_second: f64,
 ) -> Result<Vec<f64>> {
-    let began = Instant::now();
-    let gap = Duration::from_secs_f64(connections as f64 / per_second);
-    let connection = async |number: usize| {
+    let count = (per_second * WINDOW.as_secs_f64()) as usize;
+    let (senders, receivers): (Vec<_>, Vec<_>) = (0..connections)
+        .map(|_| mpsc::channel(count / connections + 1))
+        .unzip();
+    let pace = tokio::task::spawn_blocking(move || pace(count, per_second, &senders));
+    let connection = async |mut due: mpsc::Receiver<Instant>| {
         let mut times = vec![];
-        let mut due = gap.mul_f64(number as f64 / connections as f64);
-        while due < WINDOW {
-            let early = due.saturating_sub(began.elapsed());
-            if !early.is_zero() {
-                tokio::time::sleep(early).await;
-            }
-            // The timer's own delay of up to a millisecond is not the server's.
-            let sent = if early.is_zero() {
-                due
-            } else {
-                began.elapsed()
-            };
+        while let Some(due) = due.recv().await {
             request.send(client).await?;
-            times.push(millis(began.elapsed().saturating_sub(sent)));
-            due += gap;
+            times.push(millis(due.elapsed()));
         }
         anyhow::Ok(times)
     };
-    let times = try_join_all((0..connections).map(connection)).await?;
+    let times = try_join_all(receivers.into_iter().map(connection)).await?;
+    pace.await?;
     Ok(times.concat())
+}
+
+/// Tells one connection after the other that a request is due. On a thread of its own: the timers of
+/// tokio go by the millisecond, so that all requests of one would come at once.
+fn pace(count: usize, per_second: f64, connections: &[mpsc::Sender<Instant>]) {
+    let began = Instant::now();
+    for (index, connection) in (0..count).zip(connections.iter().cycle()) {
+        let due = Duration::from_secs_f64(index as f64 / per_second);
+        std::thread::sleep(due.saturating_sub(began.elapsed()));
+        // There is room for all; a connection that failed reports its own error.
+        let _ = connection.try_send(Instant::now());
+    }
 }

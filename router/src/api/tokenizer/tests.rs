@@ -97,14 +97,18 @@ fn a_file_that_is_no_tokenizer_is_refused() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_text_is_refused_when_no_worker_gets_free() {
+async fn a_text_is_refused_when_no_worker_gets_free_unless_it_is_short() {
     let tokenizer = byte_level();
     let _all = tokenizer.workers.acquire_many(2).await.unwrap();
-    let refused = tokenizer.encode("a".into(), Specials::Omit).await;
+    let refused = tokenizer
+        .encode("a".repeat(SHORT_BYTES + 1), Specials::Omit)
+        .await;
     assert!(
         matches!(refused, Err(TokenizeError::Busy { .. })),
         "{refused:?}"
     );
+    let short = tokenizer.encode("a".repeat(SHORT_BYTES), Specials::Omit);
+    assert_eq!(short.await.unwrap().len(), SHORT_BYTES);
 }
 
 #[tokio::test]
