@@ -39,7 +39,7 @@ const ENTRY_BYTES: usize = 128;
 pub(super) type Verdict = Result<(), Arc<str>>;
 
 /// What llguidance calls its limits, and what we do.
-const LIMITS: [(&str, LimitName); 7] = [
+const LIMITS: [(&str, LimitName); 8] = [
     ("grammar size", LimitName::GrammarSize),
     ("schema too large", LimitName::GrammarSize),
     ("initial lexer configuration", LimitName::GrammarFuel),

@@ -158,9 +158,11 @@ async fn as_many_events_as_allowed_may_stay_unread_and_no_more() {
         router.http.write_stall_timeout = 0;
     };
     for (tokens, ends) in [(5, true), (6, false)] {
-        let (rig, _shard) = with_shard(tune, |_| Answer::endless(98)).await;
+        let (rig, shard) = with_shard(tune, |_| Answer::endless(98)).await;
         let generation = rig.submit(1, tokens);
-        rig.holds(0).await;
+        admitted(&shard, 1).await;
+        // The first answer has come, unread, once a later one has.
+        collect(rig.submit(1, 1)).await;
         let events = collect(generation).await;
         let last = events.last().expect("an end");
         match last {
