@@ -241,6 +241,8 @@ pub struct GrammarConfig {
     pub max_grammar_fuel: u64,
     /// States of its lexer, 1 to 2 kB each.
     pub max_grammar_lexer_states: usize,
+    /// Items that its parser may make for one token's mask.
+    pub max_grammar_step_items: usize,
     /// Bytes of checked grammars that the router remembers.
     pub grammar_cache_bytes: u64,
 }
@@ -337,6 +339,7 @@ impl Default for GrammarConfig {
             max_grammar_size: 500_000,
             max_grammar_fuel: 200_000,
             max_grammar_lexer_states: 50_000,
+            max_grammar_step_items: 20_000,
             grammar_cache_bytes: 64 * 1024 * 1024,
         }
     }

@@ -91,6 +91,8 @@ limits! {
     GrammarFuel = "grammar_fuel", ["max-grammar-fuel"], "422";
     /// States of the lexer of one.
     GrammarStates = "grammar_lexer_states", ["max-grammar-lexer-states"], "422";
+    /// Items of the parser of one for one token.
+    GrammarStep = "grammar_step_items", ["max-grammar-step-items"], "422, or an error in the answer";
     /// Least common multiple of all `multipleOf` of a schema, 20,000.
     GrammarMultiples = "grammar_multiples", [], "422";
     /// Work of writing a conversation by the model's template.

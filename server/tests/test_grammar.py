@@ -30,7 +30,7 @@ from tiny_models import make_tiny_llama
 EOS = 0
 TEXTS = ["", *string.digits, *string.ascii_lowercase, *'{}[]":,.-+', *string.ascii_uppercase]
 TEXTS = TEXTS[:VOCAB_SIZE]
-LIMITS = GrammarLimits(65_536, 100_000, 1_000_000, 10_000)
+LIMITS = GrammarLimits(65_536, 100_000, 1_000_000, 10_000, 20_000)
 
 
 def tokenizer(vocab_size: int = VOCAB_SIZE) -> LLTokenizer:
@@ -221,13 +221,31 @@ def test_an_answer_beside_its_grammar_cannot_be_resumed(grammars: Grammars) -> N
 
 
 def test_a_step_too_costly_fails_its_request_alone() -> None:
-    small = Grammars(tokenizer, VOCAB_SIZE, GrammarLimits(65_536, 100_000, 100_000, 40))
+    small = Grammars(tokenizer, VOCAB_SIZE, GrammarLimits(65_536, 100_000, 100_000, 40, 20_000))
     bench = Bench(grammars=small)
     heavy = bench.admit(constrained(1, regex("(a|b)*a(a|b){12}c")))
     light = bench.admit(constrained(2, regex("[0-9]{7}")))
     bench.run()
     assert heavy.failure.code is ErrorCode.INVALID
     assert light.completion.reason is FinishReason.STOP_TOKEN
+
+
+@pytest.mark.parametrize(("most", "fails"), [(300, True), (20_000, False)])
+def test_an_answer_that_is_read_in_too_many_ways_ends_alone(most: int, fails: bool) -> None:
+    """The longer it is, the more work is its next mask."""
+    limits = GrammarLimits(65_536, 100_000, 1_000_000, 10_000, most)
+    bench = Bench(grammars=Grammars(tokenizer, VOCAB_SIZE, limits))
+    letters = " | ".join(f'"{letter}"' for letter in string.ascii_lowercase)
+    many_ways = constrained(1, lark(f"start: s\ns: s s | s s s | {letters}"), length=30)
+    free = make_request(9, prompt(30, seed=9), 30)
+    answer, neighbour = bench.admit(many_ways), bench.admit(free)
+    bench.run()
+    if fails:
+        assert answer.failure.code is ErrorCode.INVALID
+        assert "Too many items (limit 300" in answer.failure.message
+    else:
+        assert answer.completion.reason is FinishReason.LENGTH
+    assert neighbour.ids == expected_greedy(free)
 
 
 def chain(name: str, length: int) -> str:

@@ -89,6 +89,7 @@ class GrammarConfig:
     max_grammar_size: int
     max_grammar_fuel: int
     max_grammar_lexer_states: int
+    max_grammar_step_items: int
     grammar_cache_bytes: int
 
     @classmethod

@@ -110,6 +110,7 @@ def _grammars(config: GrammarConfig, assets: Assets, facts: ExecutorFacts) -> Gr
         max_size=config.max_grammar_size,
         max_fuel=config.max_grammar_fuel,
         max_lexer_states=config.max_grammar_lexer_states,
+        max_step_items=config.max_grammar_step_items,
     )
     json, eos = assets.tokenizer_json.decode(), list(assets.eos_token_ids)
     vocab_size = facts.vocab_size

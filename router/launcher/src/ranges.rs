@@ -56,6 +56,7 @@ pub(crate) const RANGES: &[(&str, RangeInclusive<u64>)] = &[
     ("max-grammar-size", 1..=1 << 32),
     ("max-grammar-fuel", 1..=1 << 40),
     ("max-grammar-lexer-states", 1..=1 << 32),
+    ("max-grammar-step-items", 1..=1 << 32),
     ("grammar-cache", 1..=1024 * GIB),
     ("payload-limit", 1..=4 * GIB),
     ("max-body-bytes-in-flight", 1..=1024 * GIB),

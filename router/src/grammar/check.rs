@@ -39,7 +39,7 @@ const ENTRY_BYTES: usize = 128;
 pub(super) type Verdict = Result<(), Arc<str>>;
 
 /// What llguidance calls its limits, and what we do.
-const LIMITS: [(&str, LimitName); 7] = [
+const LIMITS: [(&str, LimitName); 8] = [
     ("grammar size", LimitName::GrammarSize),
     ("schema too large", LimitName::GrammarSize),
     ("initial lexer configuration", LimitName::GrammarFuel),
@@ -47,6 +47,7 @@ const LIMITS: [(&str, LimitName); 7] = [
     ("fuel exhausted", LimitName::GrammarFuel),
     ("regular expressions branch", LimitName::GrammarFuel),
     ("LexerTooComplex", LimitName::GrammarStates),
+    ("Too many items", LimitName::GrammarStep),
 ];
 
 /// Checks the grammars of one model's requests.

@@ -39,6 +39,7 @@ impl Parsers {
             max_grammar_size: config.max_grammar_size,
             initial_lexer_fuel: config.max_grammar_fuel,
             max_lexer_states: config.max_grammar_lexer_states,
+            step_max_items: config.max_grammar_step_items,
             verbose_errors: false,
             ..ParserLimits::default()
         };

@@ -235,6 +235,13 @@ async fn each_limit_holds_from_both_sides() {
             },
             "states",
         ),
+        (
+            GrammarConfig {
+                max_grammar_step_items: 3,
+                ..wide.clone()
+            },
+            "Too many items (limit 3",
+        ),
     ] {
         let message = refusal(&grammars(&narrow), &many).await;
         assert!(message.contains(reason), "{message}");

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use serde_json::json;
+use text_generation_router::config::RouterConfig;
 use text_generation_router::error::ApiError;
 use text_generation_router::generation::{Event, FinishReason};
 use text_generation_router::mock_shard::Answer;
@@ -148,6 +149,28 @@ async fn a_handler_that_does_not_read_is_cancelled() {
         events.last(),
         Some(Event::Failed(ApiError::SlowReader(_)))
     ));
+}
+
+#[tokio::test]
+async fn as_many_events_as_allowed_may_stay_unread_and_no_more() {
+    let tune = |router: &mut RouterConfig| {
+        router.http.max_unread_events = 5;
+        router.http.write_stall_timeout = 0;
+    };
+    for (tokens, ends) in [(5, true), (6, false)] {
+        let (rig, shard) = with_shard(tune, |_| Answer::endless(98)).await;
+        let generation = rig.submit(1, tokens);
+        admitted(&shard, 1).await;
+        // The first answer has come, unread, once a later one has.
+        collect(rig.submit(1, 1)).await;
+        let events = collect(generation).await;
+        let last = events.last().expect("an end");
+        match last {
+            Event::Finished(_) => assert!(ends, "after {tokens}"),
+            Event::Failed(ApiError::SlowReader(_)) => assert!(!ends, "after {tokens}"),
+            other => panic!("{other:?}"),
+        }
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -34,6 +34,8 @@ class GrammarLimits:
     max_fuel: int
     """Nodes of regular expressions when a lexer is built."""
     max_lexer_states: int
+    max_step_items: int
+    """What the parser makes for one mask; bounds the time that other masks wait for it."""
 
 
 class GrammarError(Exception):
@@ -53,6 +55,7 @@ class Grammars:
             max_grammar_size=limits.max_size,
             initial_lexer_fuel=limits.max_fuel,
             max_lexer_states=limits.max_lexer_states,
+            step_max_items=limits.max_step_items,
             verbose_errors=False,
         )
         self._pool = _make_pool(max(limits.max_bytes * STACK_PER_BYTE, LEAST_STACK_BYTES))

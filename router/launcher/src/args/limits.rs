@@ -90,6 +90,9 @@ pub(crate) struct GrammarArgs {
     /// States of the lexer of one, 1 to 2 kB each.
     #[arg(long, env, default_value_t = GrammarConfig::default().max_grammar_lexer_states)]
     pub(crate) max_grammar_lexer_states: usize,
+    /// Items that the parser of one may make for one token's mask, about 3 µs each.
+    #[arg(long, env, default_value_t = GrammarConfig::default().max_grammar_step_items)]
+    pub(crate) max_grammar_step_items: usize,
     /// Memory for what is known of grammars that were checked.
     #[arg(long, env, value_name = "SIZE",
           default_value_t = ByteSize(GrammarConfig::default().grammar_cache_bytes))]
@@ -169,6 +172,7 @@ impl From<GrammarArgs> for GrammarConfig {
             max_grammar_size: args.max_grammar_size,
             max_grammar_fuel: args.max_grammar_fuel,
             max_grammar_lexer_states: args.max_grammar_lexer_states,
+            max_grammar_step_items: args.max_grammar_step_items,
             grammar_cache_bytes: args.grammar_cache.0,
         }
     }

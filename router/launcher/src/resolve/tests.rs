@@ -255,7 +255,7 @@ fn every_flag() -> ServeConfig {
         --max-queue-seconds 13 --request-timeout 14 --max-best-of 6 --max-stop-sequences 7 \
         --max-stop-bytes 18 --max-top-n-tokens 9 --max-client-batch-size 10 --max-messages 19 \
         --disable-grammar-support --max-grammar-bytes 31 --max-grammar-compile-ms 32 \
-        --max-grammar-size 33 --max-grammar-fuel 34 --max-grammar-lexer-states 35 \
+        --max-grammar-size 33 --max-grammar-fuel 34 --max-grammar-lexer-states 35 --max-grammar-step-items 135 \
         --grammar-cache 36B \
         --max-stored-responses 28 --max-stored-response-bytes 29 \
         --payload-limit 20 --max-body-bytes-in-flight 21 --max-connections 22 \
