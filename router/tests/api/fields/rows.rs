@@ -380,6 +380,23 @@ pub(super) fn completion_rows() -> Vec<Row> {
         only("best_of", json!(2), json!(3)),
         only("echo", json!(true), json!("yes")),
         only("suffix", json!(""), json!("x")),
+        (
+            "response_format",
+            vec![
+                json!({"response_format": {"type": "regex", "value": "[0-9]"}}),
+                json!({"response_format": {"type": "text"}, "ignore_eos": true}),
+            ],
+            vec![
+                (
+                    json!({"response_format": {"type": "xml"}}),
+                    "response_format",
+                ),
+                (
+                    json!({"response_format": {"type": "json_object"}, "ignore_eos": true}),
+                    "ignore_eos cannot be combined",
+                ),
+            ],
+        ),
     ]);
     rows
 }
