@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::check::{
-    above_zero, at_least_one, at_most, invalid, refuse, share, stop_strings, top_n, within,
+    above_zero, at_least_one, at_most, invalid, one_end, refuse, share, stop_strings, top_n, within,
 };
 use super::{Names, Plan, grammar};
 use crate::api::types::chat::ChatRequest;
@@ -113,6 +113,8 @@ pub fn completion(
     refuse("suffix", !suffix.is_empty())?;
     refuse_minimum(request.min_p, request.min_tokens)?;
     let echo = request.echo == Some(true);
+    let grammar = grammar::response_format(request.response_format.as_ref())?;
+    one_end(request.ignore_eos == Some(true), grammar.as_ref())?;
     let sampling = OpenAiSampling {
         temperature: request.temperature,
         top_p: request.top_p,
@@ -130,7 +132,7 @@ pub fn completion(
         logit_bias: logit_bias(request.logit_bias.as_ref(), limits)?,
         ignore_eos: request.ignore_eos == Some(true),
         answers: best_of(request, limits)?,
-        grammar: grammar::response_format(request.response_format.as_ref())?,
+        grammar,
         names: Names {
             prompt: "prompt",
             length: "max_tokens",
