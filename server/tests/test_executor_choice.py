@@ -30,7 +30,7 @@ MODEL = ModelConfig(
     hub_cache=None,
     cache_dir=None,
 )
-GRAMMAR = GrammarConfig(True, 1, 1, 1, 1, 1, 1)
+GRAMMAR = GrammarConfig(True, 1, 1, 1, 1, 1, 1, 1)
 ENGINE = EngineConfig(
     run_dir=Path("/run"),
     num_shard=1,
