@@ -32,7 +32,7 @@ def weights_digest(source: ModelSource, cache_dir: Path | None = None) -> str:
 def _state(files: list[Path]) -> tuple[str, int]:
     """What changes whenever a file does, and when one did last."""
     stats = [(path.resolve(), path.stat()) for path in files]
-    # ctime too: unlike mtime, no program sets it. Not st_dev: an overlay has a new one at every mount.
+    # ctime too: unlike mtime, no program sets it. No st_dev: overlays have a new one at each mount.
     key = [f"{path} {s.st_ino} {s.st_size} {s.st_mtime_ns} {s.st_ctime_ns}" for path, s in stats]
     return "\n".join(key), max(s.st_ctime_ns for _, s in stats)
 
